@@ -1,0 +1,145 @@
+"""What can go wrong, in the field's words. The doors translate: HTTP status and code are theirs (``wire/.../errors.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class RegistryError(Exception):
+    """A refusal that the caller is told about: a sentence for people, and a detail for programs."""
+
+    message = "the request was refused"
+
+    def __init__(self, message: str = "", **detail: object) -> None:
+        super().__init__(message or self.message)
+        self.detail: Mapping[str, object] = detail
+
+
+class NameInvalid(RegistryError):
+    message = "the repository name is not valid"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name[:300])
+
+
+class TagInvalid(RegistryError):
+    message = "the tag is not valid: letters, digits, '_', '.', '-', at most 128, and the first a letter, digit or '_'"
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(tag=tag[:200])
+
+
+class DigestInvalid(RegistryError):
+    message = "the digest is not valid: sha256 or sha512, a colon, and the hash in lower-case hex"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest=digest[:200])
+
+
+class DigestMismatch(RegistryError):
+    """The content does not hash to the digest that was announced for it."""
+
+    message = "the content does not match the digest"
+
+
+class NameUnknown(RegistryError):
+    message = "no such repository"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class BlobUnknown(RegistryError):
+    message = "no such blob in this repository"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest=digest)
+
+
+class BlobReferenced(RegistryError):
+    message = "a manifest of this repository still needs this blob; delete that manifest first"
+
+    def __init__(self, digest: str, manifest: str) -> None:
+        super().__init__(digest=digest, manifest=manifest)
+
+
+class ManifestUnknown(RegistryError):
+    message = "no such manifest in this repository"
+
+    def __init__(self, reference: str, message: str = "") -> None:
+        super().__init__(message, reference=reference)
+
+
+class ManifestInvalid(RegistryError):
+    message = "the manifest is not valid"
+
+
+class ManifestTooLarge(RegistryError):
+    message = "the manifest is larger than the 4 MiB that a manifest may have"
+
+
+class ManifestBlobUnknown(RegistryError):
+    """Descriptors of a manifest that the repository does not hold; ``digests`` are all of them, in order."""
+
+    message = "the manifest needs content that this repository does not hold"
+
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        super().__init__(digests=list(digests))
+        self.digests = digests
+
+
+class UploadUnknown(RegistryError):
+    """Also the answer for an upload of another repository or user: its existence is nobody else's business."""
+
+    message = "no such upload: it was never begun here, was finished or cancelled, or has expired"
+
+
+class UploadInvalid(RegistryError):
+    message = "the upload request is not valid"
+
+
+class RangeInvalid(RegistryError):
+    """A chunk that does not start where the staged bytes end, which is at ``size``."""
+
+    message = "the chunk does not follow on the bytes received so far"
+
+    def __init__(self, size: int, message: str = "") -> None:
+        super().__init__(message, received=size)
+        self.size = size
+
+
+class SizeInvalid(RegistryError):
+    message = "the length of the content is not the announced one"
+
+
+class PaginationInvalid(RegistryError):
+    message = "n must be a whole number, 0 or more"
+
+
+class Unauthenticated(RegistryError):
+    """Who calls is unknown: no credentials, or wrong, forged or expired ones."""
+
+    message = "authentication is required"
+
+
+class Denied(RegistryError):
+    """Who calls is known, and may not do this."""
+
+    message = "access to the resource is denied"
+
+
+class Unsupported(RegistryError):
+    message = "the operation is not supported"
+
+
+class Busy(RegistryError):
+    """Too many at once on the same thing; try again after ``retry_after`` seconds."""
+
+    message = "the registry is busy with other requests for the same thing; try again"
+    retry_after = 1
+
+
+class OutOfSpace(RegistryError):
+    """The registry has no room for the content; pulls go on."""
+
+    message = "the registry has no room left for this content"

@@ -1,0 +1,295 @@
+"""What the registry asks of the world: narrow ports, each with one contract suite that every adapter passes.
+
+``Table`` keeps metadata, ``BlobStore`` keeps bytes, ``Signer`` keeps the root key, ``Clock`` tells the time. The domain
+is written against these alone; ``chalicelib/aws`` and ``chalicelib/local`` implement them, ``tests/contracts`` says what
+an implementation must do. An adapter translates the failures named here and lets every other one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO, NamedTuple, Protocol, TypeAlias
+
+from chalicelib.registry.names import Digest
+
+# ---------------------------------------------------------------------------------------------------------------- Table
+
+Value: TypeAlias = "str | int | bool | bytes | Sequence[Value] | Mapping[str, Value] | None"
+"""What an attribute holds. Floats are left out: the stores disagree about them."""
+
+Attributes: TypeAlias = Mapping[str, Value]
+
+MAX_ITEM = 400_000
+"""Bytes of one item at most (DynamoDB's 400 KB); larger things lie in the BlobStore."""
+
+MAX_TRANSACTION = 100
+"""Actions in one transaction at most (DynamoDB's limit)."""
+
+
+class Key(NamedTuple):
+    """Where an item lies: a partition, and a sort key ordered by its UTF-8 bytes within it."""
+
+    partition: str
+    sort: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One stored item: its key and its attributes."""
+
+    key: Key
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Holds if the item exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Holds if there is no such item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """Holds if the item exists and the attribute is there with exactly this value."""
+
+    attribute: str
+    value: str | int | bool | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """Holds if the item has no such attribute (an item that does not exist lacks every attribute)."""
+
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Holds if the item has this attribute, an integer, and it is less than ``bound``."""
+
+    attribute: str
+    bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Holds if each of them holds."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """Holds if one of them holds."""
+
+    conditions: tuple[Condition, ...]
+
+
+Condition: TypeAlias = Exists | Absent | Equals | Lacks | Below | All | Either
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write the whole item, over any earlier one, if the condition holds."""
+
+    key: Key
+    attributes: Attributes
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change an item in place if the condition holds; an absent item comes into being.
+
+    ``set`` replaces attributes, ``add`` adds integers to attributes (absent counts as 0), ``remove`` drops them. The
+    three name different attributes.
+    """
+
+    key: Key
+    set: Attributes = field(default_factory=dict)
+    add: Mapping[str, int] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the item, if there is one, if the condition holds."""
+
+    key: Key
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Change nothing, but let the transaction fail unless the condition holds."""
+
+    key: Key
+    condition: Condition
+
+
+Write: TypeAlias = Put | Update | Delete | Check
+
+
+class ConditionFailed(Exception):
+    """A condition did not hold; nothing was written. ``failed`` are the indices of the writes whose condition failed."""
+
+    def __init__(self, failed: tuple[int, ...] = (0,)) -> None:
+        super().__init__(f"condition failed at {failed}")
+        self.failed = failed
+
+
+class Conflict(Exception):
+    """Two transactions met, or the store asks to slow down; nothing was written and the caller may try again."""
+
+
+EXPIRES = "expires_at"
+"""The attribute, seconds since the epoch, after which a store may drop an item by itself. A reader never relies on that:
+an item past its time may still come back, and the record's owner treats it as absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A stretch of the walk over everything: its items, and the cursor to go on from, None at the end."""
+
+    items: tuple[Item, ...]
+    cursor: str | None
+
+
+class Table(Protocol):
+    """An ordered item store with conditional writes. Each call is atomic; a read sees every write answered before it."""
+
+    def get(self, key: Key) -> Attributes | None:
+        """The item's attributes, or None; strongly consistent."""
+
+    def batch_get(self, keys: Sequence[Key]) -> Mapping[Key, Attributes]:
+        """Those of the items that exist, any number of keys (an adapter splits), strongly consistent item by item."""
+
+    def write(self, write: Put | Update | Delete) -> None:
+        """One conditional write. Raises ConditionFailed, Conflict, StoreFull."""
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """All or none of 1 to 100 writes on different keys. Raises ConditionFailed, Conflict, StoreFull; ValueError
+        for an empty list, more than 100, or one key twice."""
+
+    def query(
+        self,
+        partition: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int | None = None,
+        backward: bool = False,
+    ) -> Sequence[Item]:
+        """Items of a partition in sort-key order whose sort key begins with ``prefix`` and lies strictly beyond ``after``
+        (greater, or less when ``backward``; "" is no bound); at most ``limit`` of them, all when None; strongly consistent."""
+
+    def walk(self, cursor: str | None = None, limit: int = 100) -> Walked:
+        """Every item of the table, a stretch at a time, in no promised order; what changes meanwhile may be missed."""
+
+
+# ------------------------------------------------------------------------------------------------------------ BlobStore
+
+
+class BlobMissing(Exception):
+    """No bytes under that key."""
+
+
+class WrongOffset(Exception):
+    """The bytes do not follow on the staged ones, or those are sealed; nothing was written. ``size`` is what is staged."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"staged bytes end at {size}")
+        self.size = size
+
+
+class StoreFull(Exception):
+    """No room for these bytes; what was there before is untouched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies under a key: its size in bytes, and when it was last written."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The headers that a link's response carries: an allow-list, nothing else of the store's is promised."""
+
+    media_type: str = "application/octet-stream"
+    digest: str = ""
+
+
+class BlobStore(Protocol):
+    """Bytes under keys that are never reused. Staged bytes grow by appending; sealed by a proof they never change again.
+
+    A key is made by ``chalicelib.registry.blobs``: lower-case letters, digits, ``-``, ``_``, ``/`` and ``.`` only, with no
+    empty, ``.`` or ``..`` segment; an adapter refuses others with ValueError.
+    """
+
+    def append(self, key: str, offset: int, content: bytes) -> int:
+        """Add bytes to what is staged under ``key`` (absent counts as empty) at ``offset``; the new size. Staged bytes beyond
+        ``offset`` are cut off: they are the rest of an append that was never acknowledged. ``append(key, 0, b"")`` leaves an
+        empty object. Raises WrongOffset if fewer bytes than ``offset`` are staged or the key is sealed; StoreFull."""
+
+    def prove(self, key: str, digest: Digest) -> int | None:
+        """Hash the bytes under ``key`` and make them durable and sealed; their size if the hash is ``digest``'s, or None if it
+        is not (they stay staged). After a size was returned a crash loses nothing. Proving again is harmless. Raises
+        BlobMissing, StoreFull."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write a small object whole and durably. Raises StoreFull."""
+
+    def stat(self, key: str) -> Stored | None:
+        """What lies under the key, staged or proven, or None."""
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
+        """A stream of the bytes from ``start`` up to, not including, ``end`` (None: to the last). Raises BlobMissing."""
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """What lies under keys beginning with ``prefix``, in key order, without holding all of it in memory."""
+
+    def link(self, key: str, method: str, shown: Shown) -> str:
+        """A URL, absolute or a path on the registry's own host, that answers ``method`` ("GET" or "HEAD") with the bytes
+        for some minutes, Range honoured, to whoever holds it. It does not look whether the key exists."""
+
+    def delete(self, key: str) -> None:
+        """Remove the key; nothing happens if it is not there."""
+
+
+# --------------------------------------------------------------------------------------------------------------- Signer
+
+
+class Signer(Protocol):
+    """The root key: an ECDSA P-256 private key that never leaves its store, and a secret to wrap others with."""
+
+    def public_key(self) -> bytes:
+        """The public key, DER SubjectPublicKeyInfo."""
+
+    def sign(self, message: bytes) -> bytes:
+        """An ECDSA signature over SHA-256 of ``message``, DER-encoded."""
+
+    def wrap(self, secret: bytes, context: str) -> bytes:
+        """``secret`` (up to 4,096 bytes) encrypted and authenticated, bound to ``context``."""
+
+    def unwrap(self, wrapped: bytes, context: str) -> bytes:
+        """The secret again. Raises ValueError if it was not wrapped here under this context, or was altered."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- Clock
+
+
+class Clock(Protocol):
+    """The time. It orders nothing and decides no safety: only delays and expiries."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC, aware."""

@@ -58,8 +58,7 @@ class Caller:
 
 def _covers(grants: tuple[Grant, ...], action: str, kind: str, name: str) -> bool:
     return any(
-        grant.kind == kind and grant.name == name and (action in grant.actions or "*" in grant.actions)
-        for grant in grants
+        grant.kind == kind and grant.name == name and (action in grant.actions or "*" in grant.actions) for grant in grants
     )
 
 

@@ -70,6 +70,13 @@ class ManifestUnknown(RegistryError):
         super().__init__(message, reference=reference)
 
 
+class ManifestReferenced(RegistryError):
+    message = "an index of this repository still needs this manifest; delete that index first"
+
+    def __init__(self, digest: str, index: str) -> None:
+        super().__init__(digest=digest, index=index)
+
+
 class ManifestInvalid(RegistryError):
     message = "the manifest is not valid"
 
@@ -129,7 +136,32 @@ class Denied(RegistryError):
 
 
 class Unsupported(RegistryError):
+    """A method that the resource does not have; ``allowed`` are those it has."""
+
     message = "the operation is not supported"
+
+    def __init__(self, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+
+class EndpointUnknown(RegistryError):
+    message = "no such endpoint"
+
+
+class RequestInvalid(RegistryError):
+    message = "the request is not valid"
+
+
+class TooManyTags(RegistryError):
+    message = "too many tags in one request"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class ContentTooLarge(RegistryError):
+    message = "the body is larger than this endpoint takes"
 
 
 class Busy(RegistryError):

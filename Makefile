@@ -1,0 +1,38 @@
+# `make run` and `make test` are all that is needed; each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test lint conformance clients bench clean
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Slipway needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python lacks venv: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.local: requirements.txt requirements-local.txt $(VENV)/.made
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-local.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.local
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.local  ## serve the registry on http://127.0.0.1:5000 (PORT=, DATA=, HOST=, PUBLIC_URL=, TLS_CERT=, TLS_KEY=)
+	@exec $(BIN)/python -m infra.local
+
+test: $(VENV)/.dev  ## the tests
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy app.py chalicelib infra tests
+
+clean:  ## remove what the other targets made, but no data
+	@rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

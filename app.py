@@ -1,0 +1,18 @@
+"""The Chalice application: opens the doors. What each does is behind it, in chalicelib."""
+
+from __future__ import annotations
+
+from chalicelib import wiring
+from chalicelib.entry.application import Application
+from chalicelib.entry.distribution import distribution_door
+from chalicelib.entry.management import management_door
+from chalicelib.entry.token import token_door
+
+app = Application(
+    "slipway",
+    (
+        distribution_door(wiring.registry(), wiring.tokens(), wiring.settings().realm, wiring.settings().service),
+        token_door(wiring.token_services()),
+        management_door(wiring.repositories(), wiring.accounts(), wiring.table()),
+    ),
+)

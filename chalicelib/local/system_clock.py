@@ -1,0 +1,13 @@
+"""The time as the machine has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+class SystemClock:
+    """The Clock of every deployment; tests have ``tests.frozen_clock``."""
+
+    def now(self) -> datetime:
+        """The present moment in UTC, aware."""
+        return datetime.now(UTC)

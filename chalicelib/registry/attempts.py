@@ -1,0 +1,35 @@
+"""Trying again where two callers met: the one retry loop of the domain."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from chalicelib.registry.errors import Busy
+from chalicelib.registry.ports import ConditionFailed, Conflict
+
+T = TypeVar("T")
+
+_ATTEMPTS = 14
+_FIRST_PAUSE = 0.004
+"""Seconds at most before the second try; it doubles up to one second. All tries together take some six seconds at most,
+because dockerd does not try a manifest again itself and containerd does so without a pause."""
+
+
+class Changed(Exception):
+    """What a decision was based on has changed meanwhile; read it again and decide anew."""
+
+
+def retried(operation: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+    """Run an operation that reads, decides and writes until it is not disturbed by another one.
+
+    Conflict, ConditionFailed and Changed mean that it was, and that nothing was written. Raises Busy when that goes on.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return operation()
+        except (Conflict, ConditionFailed, Changed):
+            pause(random.uniform(0, min(1.0, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter, not a secret
+    raise Busy

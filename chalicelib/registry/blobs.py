@@ -1,0 +1,151 @@
+"""Blobs: proven bytes under a content address, and the links by which repositories hold them.
+
+Access goes by (repository, digest) link alone: that the registry has the bytes somewhere gives nobody anything. A link
+is made only by proving the bytes (``adopt``) or from another link that the caller may read (``mount``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chalicelib.registry.attempts import retried
+from chalicelib.registry.errors import BlobReferenced, BlobUnknown
+from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.ports import (
+    Absent,
+    BlobStore,
+    Check,
+    Delete,
+    Equals,
+    Put,
+    Shown,
+    Table,
+    Update,
+    Write,
+)
+from chalicelib.registry.records import (
+    REVISION,
+    blob_key,
+    contents,
+    holder_key,
+    last_segment,
+    link_key,
+    manifest_key,
+    needed_blob_key,
+    number,
+    text,
+)
+from chalicelib.registry.repositories import Repositories, Repository
+
+_HOLDERS_TRIED = 100
+"""Repositories looked through for a mount without ``from``; a blob that more hold is nearly always found among the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link."""
+
+    digest: Digest
+    size: int
+    key: str
+    revision: int
+
+
+class Blobs:
+    """The blobs of all repositories."""
+
+    def __init__(self, table: Table, store: BlobStore, repositories: Repositories) -> None:
+        self._table = table
+        self._store = store
+        self._repositories = repositories
+
+    def get(self, name: RepositoryName, digest: Digest) -> Blob:
+        """A blob as it is pulled; one read. Raises NameUnknown, BlobUnknown."""
+        blob = self.find(self._repositories.get_recent(name).id, digest)
+        if blob is None and self._repositories.forget(name):
+            blob = self.find(self._repositories.get(name).id, digest)
+        if blob is None:
+            raise BlobUnknown(str(digest))
+        return blob
+
+    def find(self, repository: str, digest: Digest) -> Blob | None:
+        """The blob if the repository of that id holds it."""
+        link = self._table.get(link_key(repository, digest))
+        return None if link is None else Blob(digest, number(link, "size"), text(link, "key"), number(link, REVISION))
+
+    def url(self, blob: Blob, method: str) -> str:
+        """Where its bytes are to be had by ``method``, "GET" or "HEAD", for some minutes."""
+        return self._store.link(blob.key, method, Shown(digest=str(blob.digest)))
+
+    def adopt(
+        self, repository: str, name: RepositoryName, digest: Digest, key: str, size: int, *, also: Sequence[Write] = ()
+    ) -> Blob:
+        """Link proven bytes to the repository of this id and name, in one transaction with ``also``.
+
+        If the registry has these bytes already the link is to those, and ``key`` may be dropped by the caller: the blob
+        that is returned says which key counts. Raises Conflict or ConditionFailed when others were at it.
+        """
+        record = self._table.get(blob_key(digest))
+        proven: Write
+        if record is None:
+            proven = Put(blob_key(digest), {"key": key, "size": size}, Absent())
+        else:
+            key = text(record, "key")
+            proven = Check(blob_key(digest), Equals("key", key))
+        self._table.transact([proven, *_link(repository, name, digest, key, size), *also])
+        return Blob(digest, size, key, 0)
+
+    def mount(self, repository: Repository, digest: Digest, source: RepositoryName) -> Blob | None:
+        """Link a blob that ``source`` holds; None if it does not. Whether the caller may read there is decided before."""
+        found = self._repositories.find(source)
+        return None if found is None else retried(lambda: self._mount(repository, digest, found.id))
+
+    def mount_from_any(self, repository: Repository, digest: Digest, may_pull: Callable[[RepositoryName], bool]) -> Blob | None:
+        """Link a blob that any repository which the caller may read holds; None if none is found."""
+        for item in self._table.query(blob_key(digest).partition, prefix="link/", limit=_HOLDERS_TRIED):
+            if may_pull(RepositoryName.parse(text(item.attributes, "name"))):
+                source = last_segment(item.key.sort)
+                blob = retried(lambda source=source: self._mount(repository, digest, source))  # type: ignore[misc]
+                if blob is not None:
+                    return blob
+        return None
+
+    def _mount(self, repository: Repository, digest: Digest, source: str) -> Blob | None:
+        blob = self.find(source, digest)
+        if blob is None or repository.id == source:
+            return blob
+        still_there = Check(link_key(source, digest), Equals("key", blob.key))
+        self._table.transact([still_there, *_link(repository.id, repository.name, digest, blob.key, blob.size)])
+        return blob
+
+    def delete(self, name: RepositoryName, digest: Digest) -> None:
+        """Take a blob out of a repository, at once. Raises NameUnknown, BlobUnknown, BlobReferenced, Busy."""
+        repository = self._repositories.get(name)
+
+        def unlink() -> None:
+            blob = self.find(repository.id, digest)
+            if blob is None:
+                raise BlobUnknown(str(digest))
+            self._refuse_if_needed(repository.id, digest)
+            unchanged = Equals(REVISION, blob.revision)
+            self._table.transact(
+                [Delete(link_key(repository.id, digest), unchanged), Delete(holder_key(digest, repository.id))]
+            )
+
+        retried(unlink)
+
+    def _refuse_if_needed(self, repository: str, digest: Digest) -> None:
+        """An index item whose manifest is gone is what an interrupted delete left; it is cleared on the way."""
+        for item in self._table.query(contents(repository), prefix=f"needed/blob/{digest}/"):
+            manifest = Digest.parse(last_segment(item.key.sort))
+            if self._table.get(manifest_key(repository, manifest)) is not None:
+                raise BlobReferenced(str(digest), str(manifest))
+            gone = Check(manifest_key(repository, manifest), Absent())
+            self._table.transact([gone, Delete(needed_blob_key(repository, digest, manifest))])
+
+
+def _link(repository: str, name: RepositoryName, digest: Digest, key: str, size: int) -> list[Write]:
+    """The link and its index item. Linking again changes nothing that counts, but raises the revision."""
+    link = Update(link_key(repository, digest), set={"key": key, "size": size}, add={REVISION: 1})
+    return [link, Put(holder_key(digest, repository), {"name": str(name)})]

@@ -1,0 +1,25 @@
+"""Blobs: end-2 pull, end-10 delete. Bytes never pass here: a pull is sent on to a signed link."""
+
+from __future__ import annotations
+
+from chalicelib.registry.names import Digest
+from chalicelib.wire.distribution.call import Call
+from chalicelib.wire.http import Response
+
+
+def pull_blob(call: Call) -> Response:
+    """GET and HEAD: 307 to a short-lived link that answers the same method."""
+    digest = Digest.parse(call.reference)
+    blob = call.registry.blobs.get(call.name, digest)
+    headers = {
+        "Location": call.registry.blobs.url(blob, call.request.method),
+        "Docker-Content-Digest": str(digest),
+        "Cache-Control": "no-store",  # the link dies within minutes
+    }
+    return Response(307, headers)
+
+
+def delete_blob(call: Call) -> Response:
+    """DELETE: 202, and gone from this repository at once."""
+    call.registry.blobs.delete(call.name, Digest.parse(call.reference))
+    return Response(202)

@@ -1,0 +1,39 @@
+"""Who calls the management API: Basic credentials (RFC 7617), proven at each call."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Protocol
+
+from chalicelib.registry.access import Account
+from chalicelib.registry.errors import Unauthenticated
+from chalicelib.wire.http import Request
+
+
+class Proven(Protocol):
+    """An account as the store has it."""
+
+    @property
+    def identity(self) -> Account: ...
+
+
+class Authenticator(Protocol):
+    """Proves a name and a password; None if they are wrong."""
+
+    def authenticate(self, name: str, password: str) -> Proven | None: ...
+
+
+def authenticated(request: Request, accounts: Authenticator) -> Account:
+    """The account that calls. Raises Unauthenticated."""
+    scheme, _, encoded = request.header("authorization").partition(" ")
+    if scheme.lower() != "basic":
+        raise Unauthenticated("this endpoint takes Basic credentials")
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthenticated("the Authorization header does not hold Basic credentials") from None
+    proven = accounts.authenticate(name, password) if colon else None
+    if proven is None:
+        raise Unauthenticated("the user name or the password is wrong")
+    return proven.identity

@@ -1,0 +1,46 @@
+"""One repository's settings: ``GET, PATCH /api/v0/repositories/{namespace}/{repository}``."""
+
+from __future__ import annotations
+
+import json
+
+from chalicelib.registry.access import EVERY_ACTION, Account, allowed_actions
+from chalicelib.registry.errors import Denied, NameUnknown, RequestInvalid
+from chalicelib.registry.names import RepositoryName
+from chalicelib.registry.repositories import PRIVATE, PUBLIC, Repositories, Repository
+from chalicelib.wire.http import Request, Response
+
+
+def read_repository(name: RepositoryName, account: Account, repositories: Repositories) -> Response:
+    """GET: what the repository is, to whoever may pull it. Raises NameUnknown, also where the caller may not know."""
+    repository = repositories.find(name)
+    if repository is None or not allowed_actions(account, name, public=repository.is_public):
+        raise NameUnknown(str(name))
+    return _answer(repository)
+
+
+def change_repository(request: Request, name: RepositoryName, account: Account, repositories: Repositories) -> Response:
+    """PATCH: JSON ``{"visibility": "public" | "private"}``, by who may do everything with it.
+
+    Raises RequestInvalid, Denied, NameUnknown, Busy.
+    """
+    if allowed_actions(account, name, public=False) != EVERY_ACTION:
+        raise Denied(name=str(name))
+    try:
+        changes = json.loads(request.body)
+    except ValueError:
+        raise RequestInvalid("the body is not JSON") from None
+    if not isinstance(changes, dict) or set(changes) != {"visibility"} or changes["visibility"] not in {PUBLIC, PRIVATE}:
+        raise RequestInvalid('the body must be {"visibility": "public"} or {"visibility": "private"}')
+    return _answer(repositories.set_visibility(name, changes["visibility"]))
+
+
+def _answer(repository: Repository) -> Response:
+    namespace, _, short = str(repository.name).partition("/")
+    body = {
+        "id": repository.id,
+        "namespace": namespace if short else "",
+        "name": short or namespace,
+        "visibility": repository.visibility,
+    }
+    return Response(200, {"Content-Type": "application/json"}, json.dumps(body).encode())

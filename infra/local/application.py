@@ -1,0 +1,54 @@
+"""The registry as the server needs it, imported once: after the environment is set, and never by importing this module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from chalicelib.registry.errors import RegistryError
+from infra.local.downloads import LinkedBlobs
+from infra.local.events import Answer, Application
+from infra.local.housekeeping import Chore
+from infra.local.relay import Refusal
+
+EXPIRE_UPLOADS_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is put together from."""
+
+    app: Application
+    blobs: LinkedBlobs
+    refusal: Refusal
+    ensure_admin: Callable[[str], bool]
+    chores: tuple[Chore, ...] = ()
+
+
+def load() -> Parts:
+    """The registry's own parts, by the environment's SLIPWAY_ variables."""
+    from app import app
+    from chalicelib import wiring
+    from chalicelib.entry import schedules
+
+    return Parts(
+        app=app,
+        blobs=wiring.disk_blobs(),
+        refusal=_refusal,
+        ensure_admin=wiring.accounts().ensure_admin,
+        chores=(Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),),
+    )
+
+
+def _refusal(error: RegistryError) -> Answer:
+    from chalicelib.wire.distribution.errors import refusal
+
+    response = refusal(error)
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, values in response.headers.items()
+        for value in ((values,) if isinstance(values, str) else values)
+        if name.lower() != "content-length"
+    ]
+    return Answer(response.status, headers, response.body, len(response.body))

@@ -1,0 +1,191 @@
+"""The relay lane: a large upload's bytes go to the BlobStore beside the application, which judges it before and after.
+
+    POST /_relay/open   the client's Authorization, {"path", "query", "content_range", "content_length"}
+                        -> 200 {"key", "offset", "writer"}; any other answer is the client's
+    append(key, offset, block) ...  one block in flight, one being filled: a slow disk slows the client, not the memory
+    POST /_relay/close  {"path", "writer", "size"} -> the answer to a PATCH
+
+A PUT is closed and then sent on with an empty body; a POST with a digest begins an upload first and goes on as a PUT. A
+client that is cut off leaves what was written, closed, for it to resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote_plus, urlsplit
+
+from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
+from chalicelib.registry.ports import BlobStore, StoreFull, WrongOffset
+from infra.local.answers import refused
+from infra.local.body import Body, ClientGone
+from infra.local.events import Answer, Head
+
+log = logging.getLogger("slipway.relay")
+
+INLINE_UPLOAD = 4 * 1024 * 1024
+"""The longest announced upload body that still goes through the application."""
+
+BLOCK = 1024 * 1024
+
+_UPLOAD = re.compile(r"/v2/.+/blobs/uploads/[^/]+")
+_UPLOADS = re.compile(r"/v2/.+/blobs/uploads/?")
+
+Call: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
+Refusal: TypeAlias = Callable[[RegistryError], Answer]
+
+
+def takes(head: Head, length: int | None) -> bool:
+    """Whether a request with a body of ``length`` (None: chunked) is the relay's."""
+    if length is not None and length <= INLINE_UPLOAD:
+        return False
+    if head.method in {"PATCH", "PUT"}:
+        return _UPLOAD.fullmatch(head.path) is not None
+    return head.method == "POST" and _UPLOADS.fullmatch(head.path) is not None and _split_digest(head.query)[1] != ""
+
+
+class _HandOver(Exception):
+    """The application answered something that is the client's."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+
+class _Opened(NamedTuple):
+    key: str
+    offset: int
+    writer: str
+
+
+class Relay:
+    """Uploads by the relay lane; one instance serves all of them."""
+
+    def __init__(self, call: Call, blobs: BlobStore, pool: Executor, refusal: Refusal) -> None:
+        self._call = call
+        self._blobs = blobs
+        self._pool = pool
+        self._refusal = refusal
+
+    async def upload(self, head: Head, body: Body) -> Answer | None:
+        """The answer to an upload, perhaps with the body unread (see ``body.complete``); None if the client left."""
+        try:
+            if head.method == "POST":
+                head = await self._begin(head)
+            opened = await self._open(head, body.length)
+            closed = await self._receive(head, opened, body)
+            if head.method == "PATCH" or closed.status not in {200, 202}:
+                return closed
+            return await self._call(_emptied(head), b"")
+        except _HandOver as over:
+            return over.answer
+        except ClientGone:
+            return None
+
+    async def _begin(self, head: Head) -> Head:
+        """The PUT that a POST with a digest stands for, on an upload begun for it."""
+        others, digest = _split_digest(head.query)
+        answer = await self._call(_emptied(head)._replace(query=others), b"")
+        location = next((value.decode("latin-1") for name, value in answer.headers if name == b"location"), "")
+        if answer.status != 202 or not location:
+            raise _HandOver(answer)
+        target = urlsplit(location)
+        query = f"{target.query}&{digest}" if target.query else digest
+        return head._replace(method="PUT", path=target.path, query=query)
+
+    async def _open(self, head: Head, length: int | None) -> _Opened:
+        asked: dict[str, object] = {
+            "path": head.path,
+            "query": head.query,
+            "content_range": head.headers.get("content-range"),
+            "content_length": length,
+        }
+        answer = await self._tell(head, "/_relay/open", asked, with_credentials=True)
+        if answer.status != 200:
+            raise _HandOver(answer)
+        told = json.loads(answer.body)
+        return _Opened(str(told["key"]), int(told["offset"]), str(told["writer"]))
+
+    async def _receive(self, head: Head, opened: _Opened, body: Body) -> Answer:
+        """The answer to closing an upload whose body was staged. Whatever happens on the way, it is closed."""
+        staging = _Staging(self._blobs, self._pool, opened.key, opened.offset)
+        try:
+            await staging.take(body)
+        except WrongOffset as error:
+            # Someone else cut or sealed the staged bytes; the record must not promise more than there is.
+            await self._close(head, opened, min(staging.offset, error.size))
+            raise _HandOver(_with_range(self._refusal(RangeInvalid(error.size)), error.size)) from error
+        except StoreFull as error:
+            await self._close(head, opened, staging.offset)
+            raise _HandOver(self._refusal(OutOfSpace())) from error
+        except (ClientGone, asyncio.CancelledError):
+            await self._close(head, opened, staging.offset)
+            raise
+        except Exception as error:
+            log.exception("writing an upload failed")
+            await self._close(head, opened, staging.offset)
+            raise _HandOver(refused(500, "UNKNOWN", "the registry could not store the content")) from error
+        return await self._close(head, opened, staging.offset)
+
+    async def _close(self, head: Head, opened: _Opened, size: int) -> Answer:
+        return await self._tell(head, "/_relay/close", {"path": head.path, "writer": opened.writer, "size": size})
+
+    async def _tell(self, head: Head, path: str, told: dict[str, object], *, with_credentials: bool = False) -> Answer:
+        body = json.dumps(told, separators=(",", ":")).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        kept = ("host", "user-agent", "authorization") if with_credentials else ("host", "user-agent")
+        headers.update((name, head.headers[name]) for name in kept if name in head.headers)
+        return await self._call(Head("POST", path, "", headers, (), head.source, head.protocol), body)
+
+
+class _Staging:
+    """Bytes on their way under one key; ``offset`` is where the acknowledged ones end."""
+
+    def __init__(self, blobs: BlobStore, pool: Executor, key: str, offset: int) -> None:
+        self._blobs = blobs
+        self._pool = pool
+        self._key = key
+        self._writing: asyncio.Future[int] | None = None
+        self.offset = offset
+
+    async def take(self, body: Body) -> None:
+        """Stage the whole body. Raises ClientGone after what came was written, and whatever ``append`` raises."""
+        loop = asyncio.get_running_loop()
+        try:
+            async for block in body.blocks(BLOCK):
+                await self._settle()
+                self._writing = loop.run_in_executor(self._pool, self._blobs.append, self._key, self.offset, block)
+        finally:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the block in flight, so that no two writes meet and no close overtakes a write."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self.offset = await writing
+
+
+def _split_digest(query: str) -> tuple[str, str]:
+    """A raw query without its ``digest`` parameters, and those parameters, as they came."""
+    pairs = query.split("&") if query else []
+    digests = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) == "digest" and pair.partition("=")[2]]
+    return "&".join(pair for pair in pairs if pair not in digests), "&".join(digests)
+
+
+def _emptied(head: Head) -> Head:
+    """The same request, its body already taken."""
+    gone = {"content-range", "transfer-encoding", "content-length", "expect", "trailer"}
+    headers = {name: value for name, value in head.headers.items() if name not in gone}
+    headers["content-length"] = "0"
+    return head._replace(headers=headers)
+
+
+def _with_range(answer: Answer, size: int) -> Answer:
+    """The staged range, which a client resumes by; an empty upload is 0-0 as at its beginning."""
+    if any(name == b"range" for name, _ in answer.headers):
+        return answer
+    return answer._replace(headers=[*answer.headers, (b"range", b"0-%d" % max(0, size - 1))])

@@ -1,0 +1,55 @@
+"""Fixtures: one registry for all clients, the images they push, and a sandbox for each test module.
+
+The registry is started by `make run`; SLIPWAY_CLIENTS_COMMAND and SLIPWAY_CLIENTS_READY name another one for comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.images import SourceImage, debian_image, multi_platform_image
+from tests.clients.sandbox import Sandbox, new_sandbox
+from tests.clients.wire import Wire
+from tests.conformance.registry_process import CACHE, DEFAULT_COMMAND, DEFAULT_READY_PATH, RunningRegistry, started_registry
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[RunningRegistry]:
+    command = os.environ.get("SLIPWAY_CLIENTS_COMMAND", DEFAULT_COMMAND)
+    ready = os.environ.get("SLIPWAY_CLIENTS_READY", DEFAULT_READY_PATH)
+    CACHE.mkdir(exist_ok=True)
+    with started_registry(command, ready_path=ready, log=CACHE / "clients-registry.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def wire(registry: RunningRegistry) -> Wire:
+    return Wire(registry)
+
+
+@pytest.fixture(scope="session")
+def debian() -> SourceImage:
+    return debian_image(CACHE / "clients")
+
+
+@pytest.fixture(scope="session")
+def multi() -> SourceImage:
+    return multi_platform_image(CACHE / "clients")
+
+
+@pytest.fixture(scope="module")
+def sandbox(registry: RunningRegistry, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Named after the client, so that its repositories are. Its folder is no `tmp_path`: podman wants a path of less than
+    50 characters, buildah one that could be an image's name, and whole images must not stay behind."""
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+    folder = Path(tempfile.gettempdir()) / f"slipway-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    yield new_sandbox(name, folder, registry)
+    shutil.rmtree(folder, ignore_errors=True)

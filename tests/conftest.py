@@ -1,0 +1,17 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.emulator import Emulator, start
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An AWS emulator with empty DynamoDB, S3, KMS, IAM and STS, checking signatures; one per test process. Tests share it:
+    each makes tables, buckets and keys under names of its own."""
+    with start(tmp_path_factory.mktemp("emulator")) as running:
+        yield running

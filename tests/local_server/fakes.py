@@ -1,0 +1,172 @@
+"""A registry small enough to see through: an application, a BlobStore in memory that can be slow, full or contrary."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO
+from urllib.parse import parse_qs
+
+from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import BlobMissing, Shown, Stored, StoreFull, WrongOffset
+from infra.local.answers import refused
+from infra.local.events import Answer, Event
+
+MODIFIED = datetime(2026, 10, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class FakeLinked:
+    key: str
+    shown: Shown
+
+
+class MemoryBlobs:
+    """Bytes in a dict. ``gate`` closed makes appends wait; ``limit`` is where the store is full."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytearray] = {}
+        self.limit = 1 << 40
+        self.gate = threading.Event()
+        self.gate.set()
+        self.appends: list[int] = []
+        self.waiting = threading.Event()
+        self.keep = True
+
+    def append(self, key: str, offset: int, content: bytes) -> int:
+        self.waiting.set()
+        self.gate.wait(20)
+        held = self.held.setdefault(key, bytearray())
+        if self.keep and offset > len(held):
+            raise WrongOffset(len(held))
+        if offset + len(content) > self.limit:
+            raise StoreFull
+        self.appends.append(len(content))
+        if self.keep:
+            del held[offset:]
+            held += content
+        return offset + len(content)
+
+    def prove(self, key: str, digest: Digest) -> int | None:
+        raise NotImplementedError
+
+    def put(self, key: str, content: bytes) -> None:
+        self.held[key] = bytearray(content)
+
+    def stat(self, key: str) -> Stored | None:
+        held = self.held.get(key)
+        return None if held is None else Stored(key, len(held), MODIFIED)
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
+        if key not in self.held:
+            raise BlobMissing(key)
+        return io.BytesIO(bytes(self.held[key][start:end]))
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        raise NotImplementedError
+
+    def link(self, key: str, method: str, shown: Shown) -> str:  # noqa: ARG002 - the port's name
+        return f"/_blobs/{key}?for={method}"
+
+    def delete(self, key: str) -> None:
+        self.held.pop(key, None)
+
+    def linked(self, method: str, path: str, query: str) -> FakeLinked | None:
+        """A link is good when it names its method."""
+        if query != f"for={method}":
+            return None
+        return FakeLinked(path.removeprefix("/_blobs/"), Shown("application/vnd.test", "sha256:" + "a" * 64))
+
+
+@dataclass
+class FakeApp:
+    """Answers by path; keeps the events it saw. ``refuse_open`` is the status with which uploads are refused."""
+
+    blobs: MemoryBlobs
+    events: list[Event] = field(default_factory=list)
+    refuse_open: int = 0
+    offset: int = 0
+    close_status: int = 202
+    closed: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+    held: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, event: Event, context: object) -> Mapping[str, object]:  # noqa: ARG002 - the protocol's name
+        self.events.append(event)
+        path = str(event["rawPath"])
+        special: dict[str, Callable[[], Mapping[str, object]]] = {
+            "/_relay/open": self._open,
+            "/_relay/close": self._close,
+            "/slow": self._slow,
+            "/fails": self._fail,
+            "/empty": lambda: answer(204, ""),
+        }
+        if path in special:
+            return special[path]()
+        return self._distribution(event, path, method_of(event))
+
+    def _distribution(self, event: Event, path: str, method: str) -> Mapping[str, object]:
+        if "/manifests/" in path:
+            return answer(200, "m" * 1024, content_type="application/vnd.oci.image.manifest.v1+json")
+        if method == "POST" and path.endswith("/uploads/"):
+            return answer(202, "", location="http://elsewhere.test/v2/a/blobs/uploads/new?_state=s")
+        if method == "PUT" and "/uploads/" in path:
+            return answer(201, "", location="/v2/a/blobs/x")
+        return answer(200, json.dumps(event), content_type="application/json")
+
+    def _slow(self) -> Mapping[str, object]:
+        self.held.set()
+        self.release.wait(20)
+        return answer(200, "slow")
+
+    def _fail(self) -> Mapping[str, object]:
+        raise RuntimeError("on purpose")
+
+    def _close(self) -> Mapping[str, object]:
+        size = int(str(self.told(self.events[-1])["size"]))
+        self.closed.set()
+        return answer(self.close_status, "", location="/v2/a/blobs/uploads/u", range=f"0-{size - 1}")
+
+    def _open(self) -> Mapping[str, object]:
+        if self.refuse_open:
+            return answer(self.refuse_open, '{"errors":[]}', content_type="application/json")
+        return answer(200, json.dumps({"key": "data/u", "offset": self.offset, "writer": "w1"}))
+
+    def seen(self, path: str) -> Event:
+        return next(event for event in self.events if event["rawPath"] == path)
+
+    def calls(self) -> list[str]:
+        """What was called, in order: method and raw path."""
+        return [f"{method_of(event)} {event['rawPath']}" for event in self.events]
+
+    def told(self, event: Event) -> dict[str, object]:
+        """The JSON body of an event."""
+        body = str(event["body"])
+        told: dict[str, object] = json.loads(b64decode(body) if event["isBase64Encoded"] else body)
+        return told
+
+
+def method_of(event: Event) -> str:
+    context = event["requestContext"]
+    assert isinstance(context, dict)
+    return str(context["http"]["method"])
+
+
+def answer(status: int, body: str, **headers: str) -> Mapping[str, object]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {"statusCode": status, "headers": named, "body": body, "isBase64Encoded": False}
+
+
+def refusal(error: RegistryError) -> Answer:
+    kinds: dict[type[RegistryError], tuple[int, str]] = {OutOfSpace: (507, "TOOMANYREQUESTS"), RangeInvalid: (416, "RANGE")}
+    return refused(*kinds[type(error)], str(error))
+
+
+def parameters(event: Event) -> dict[str, list[str]]:
+    return parse_qs(str(event["rawQueryString"]))

@@ -1,0 +1,134 @@
+"""A server on a free port within this process, and a client that sees every byte."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from infra.local.asgi import Gateway, Pools
+from infra.local.heads import Sources
+from infra.local.server import LocalServer, bind, configuration
+from infra.local.settings import Network, ServerSettings
+from tests.local_server.fakes import FakeApp, MemoryBlobs, refusal
+
+SECONDS = 20.0
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        told: dict[str, object] = json.loads(self.body)
+        return told
+
+
+class Wire:
+    """One connection; whatever is sent goes out as it is."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
+        self.reader = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.close()
+        self.socket.close()
+
+    def send(self, *parts: bytes) -> None:
+        self.socket.sendall(b"".join(parts))
+
+    def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Reply:
+        """Send a request and read its answer. A body gets its Content-Length unless the lines frame it otherwise."""
+        head = [f"{method} {target} HTTP/1.1", "Host: registry.test", *lines]
+        if body and not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines):
+            head.append(f"Content-Length: {len(body)}")
+        self.send("\r\n".join([*head, "", ""]).encode("latin-1"), body)
+        return self.reply(method)
+
+    def reply(self, method: str = "GET") -> Reply:
+        """The next answer; interim ones are skipped."""
+        status = 100
+        while status == 100:
+            line = self.reader.readline()
+            assert line.startswith(b"HTTP/1.1 "), f"no answer but {line!r}"
+            status, headers = int(line.split()[1]), self._headers()
+        return Reply(status, headers, self._body(method, status, headers))
+
+    def ended(self) -> bool:
+        """Whether the server closes the connection, cleanly or not, with nothing more said."""
+        try:
+            return self.reader.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        while (line := self.reader.readline().rstrip(b"\r\n")) != b"":
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = f"{headers[name.lower()]}|{value.strip()}" if name.lower() in headers else value.strip()
+        return headers
+
+    def _body(self, method: str, status: int, headers: dict[str, str]) -> bytes:
+        assert "transfer-encoding" not in headers, "answers have a known length"
+        if method == "HEAD" or status in {204, 304}:
+            return b""
+        length = int(headers["content-length"])
+        body = self.reader.read(length)
+        assert len(body) == length, "the answer is cut off"
+        return body
+
+
+@dataclass
+class Local:
+    """A running server and the fakes behind it."""
+
+    port: int
+    app: FakeApp
+    blobs: MemoryBlobs
+    server: LocalServer
+    wires: list[Wire] = field(default_factory=list)
+
+    def wire(self) -> Wire:
+        return Wire(self.port)
+
+    def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Reply:
+        """One request on a connection of its own."""
+        with self.wire() as wire:
+            return wire.ask(method, target, *lines, body=body)
+
+
+@contextmanager
+def running(trusted: tuple[Network, ...] = (), certificate: Path | None = None, key: Path | None = None) -> Iterator[Local]:
+    """A server until the block is left, its requests in flight released first."""
+    listener = bind("127.0.0.1", 0)
+    port: int = listener.getsockname()[1]
+    settings = ServerSettings("127.0.0.1", port, Path(), f"http://127.0.0.1:{port}", certificate, key)
+    blobs = MemoryBlobs()
+    app = FakeApp(blobs)
+    pools = Pools(ThreadPoolExecutor(32), ThreadPoolExecutor(8))
+    ready = threading.Event()
+    server = LocalServer(configuration(Gateway(app, blobs, pools, Sources(trusted), refusal), settings), ready.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    assert ready.wait(SECONDS)
+    try:
+        yield Local(port, app, blobs, server)
+    finally:
+        app.release.set()
+        blobs.gate.set()
+        server.should_exit = True
+        thread.join(SECONDS)
+        for pool in pools:
+            pool.shutdown()
+        assert not thread.is_alive(), "the server did not stop"

@@ -1,0 +1,208 @@
+"""Large uploads: what the application is told, what lies in the store, and what the client sees when it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from infra.local.relay import BLOCK, INLINE_UPLOAD
+from tests.local_server.fakes import parameters
+from tests.local_server.running import SECONDS, Local, Wire
+
+UPLOAD = "/v2/a/blobs/uploads/u"
+LARGE = b"0123456789abcdef" * (INLINE_UPLOAD // 16 + 70_000)
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
+def begin(wire: Wire, method: str, target: str, *lines: str) -> None:
+    wire.send("\r\n".join([f"{method} {target} HTTP/1.1", "Host: registry.test", *lines, "", ""]).encode())
+
+
+def test_a_chunked_patch_is_staged_and_answered_by_close(local: Local) -> None:
+    body = chunked(b"hello ", b"world")
+    reply = local.ask("PATCH", UPLOAD + "?_state=s", "Transfer-Encoding: chunked", "Authorization: Bearer t", body=body)
+    assert (reply.status, reply.headers["range"]) == (202, "0-10")
+    assert local.blobs.held["data/u"] == b"hello world"
+    assert local.app.calls() == ["POST /_relay/open", "POST /_relay/close"]
+    opened, closed = local.app.events
+    assert opened["headers"]["authorization"] == "Bearer t"  # type: ignore[index]
+    assert local.app.told(opened) == {"path": UPLOAD, "query": "_state=s", "content_range": None, "content_length": None}
+    assert local.app.told(closed) == {"path": UPLOAD, "writer": "w1", "size": 11}
+    assert "authorization" not in closed["headers"]  # type: ignore[operator]
+
+
+def test_an_empty_chunked_patch_is_an_empty_upload(local: Local) -> None:
+    reply = local.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked())
+    assert reply.status == 202
+    assert local.app.told(local.app.seen("/_relay/close"))["size"] == 0
+
+
+def test_a_large_patch_arrives_in_blocks_at_its_offset(local: Local) -> None:
+    local.blobs.put("data/u", b"before")
+    local.app.offset = 6
+    reply = local.ask("PATCH", UPLOAD, f"Content-Range: 6-{5 + len(LARGE)}", body=LARGE)
+    assert reply.status == 202
+    assert local.blobs.held["data/u"] == b"before" + LARGE
+    assert max(local.blobs.appends) < 2 * BLOCK
+    told = local.app.told(local.app.seen("/_relay/open"))
+    assert (told["content_range"], told["content_length"]) == (f"6-{5 + len(LARGE)}", len(LARGE))
+
+
+def test_a_small_known_patch_goes_to_the_application_whole(local: Local) -> None:
+    reply = local.ask("PATCH", UPLOAD, body=b"x" * INLINE_UPLOAD)
+    assert reply.status == 200
+    assert local.app.calls() == [f"PATCH {UPLOAD}"]
+
+
+def test_a_large_put_is_closed_then_sent_on_empty(local: Local) -> None:
+    reply = local.ask("PUT", UPLOAD + "?_state=s&digest=sha256:d", f"Content-Range: 0-{len(LARGE) - 1}", body=LARGE)
+    assert (reply.status, reply.headers["location"]) == (201, "/v2/a/blobs/x")
+    assert local.app.calls() == ["POST /_relay/open", "POST /_relay/close", f"PUT {UPLOAD}"]
+    put = local.app.events[-1]
+    assert parameters(put) == {"_state": ["s"], "digest": ["sha256:d"]}
+    assert "body" not in put
+    assert put["headers"]["content-length"] == "0"  # type: ignore[index]
+    assert "content-range" not in put["headers"]  # type: ignore[operator]
+
+
+def test_a_large_post_with_a_digest_begins_then_goes_on_as_put(local: Local) -> None:
+    target = "/v2/a/blobs/uploads/?digest=sha256:d&extra=1"
+    assert local.ask("POST", target, body=LARGE).status == 201
+    new = "/v2/a/blobs/uploads/new"
+    assert local.app.calls() == ["POST /v2/a/blobs/uploads/", "POST /_relay/open", "POST /_relay/close", f"PUT {new}"]
+    assert parameters(local.app.events[0]) == {"extra": ["1"]}
+    assert local.app.told(local.app.events[1])["path"] == new
+    assert parameters(local.app.events[3]) == {"_state": ["s"], "digest": ["sha256:d"]}
+
+
+def test_a_large_post_without_a_digest_is_refused_unread(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "POST", "/v2/a/blobs/uploads/", "Content-Length: 9000000000")
+        reply = wire.reply()
+    assert reply.status == 413
+    assert local.app.events == []
+
+
+@pytest.mark.parametrize("status", [401, 404, 416])
+def test_a_refusal_reaches_a_client_that_is_still_sending(local: Local, status: int) -> None:
+    local.app.refuse_open = status
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        sender = threading.Thread(target=_send_until_cut, args=(wire,))
+        sender.start()
+        reply = wire.reply()
+        wire.socket.shutdown(2)
+        sender.join(SECONDS)
+    assert (reply.status, reply.headers["connection"]) == (status, "close")
+    assert reply.body == b'{"errors":[]}'
+    assert local.app.calls() == ["POST /_relay/open"]
+
+
+def test_a_refusal_reaches_a_client_that_reads_only_after_sending(local: Local) -> None:
+    local.app.refuse_open = 401
+    reply = local.ask("PATCH", UPLOAD, body=bytes(32 << 20))
+    assert reply.status == 401
+
+
+def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        wire.send(LARGE)
+    assert local.app.closed.wait(SECONDS)
+    size = local.app.told(local.app.seen("/_relay/close"))["size"]
+    assert size == len(local.blobs.held["data/u"])
+    assert 0 < int(str(size)) <= len(LARGE)
+    assert LARGE.startswith(bytes(local.blobs.held["data/u"]))
+    assert local.ask("GET", "/v2/").status == 200
+
+
+def test_a_client_cut_off_mid_put_is_not_completed(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "PUT", UPLOAD + "?digest=sha256:d", "Transfer-Encoding: chunked")
+        wire.send(b"5\r\nhello\r\n")
+    assert local.app.closed.wait(SECONDS)
+    assert local.ask("GET", "/v2/").status == 200
+    assert f"PUT {UPLOAD}" not in local.app.calls()
+
+
+def test_a_malformed_chunk_ends_the_upload_resumable(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, "Transfer-Encoding: chunked")
+        wire.send(b"5\r\nhello\r\nnot a size\r\n")
+        assert wire.reply().status == 400
+        assert wire.ended()
+    assert local.app.closed.wait(SECONDS)
+
+
+def test_a_wrong_offset_is_416_with_the_staged_range(local: Local) -> None:
+    local.app.offset = 50
+    local.blobs.put("data/u", b"x" * 20)
+    reply = local.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked(b"y" * 10))
+    assert (reply.status, reply.headers["range"]) == (416, "0-19")
+    assert local.app.told(local.app.seen("/_relay/close"))["size"] == 20
+
+
+def test_a_full_store_is_507_and_the_upload_stays_resumable(local: Local) -> None:
+    local.blobs.limit = 2 * BLOCK
+    reply = local.ask("PATCH", UPLOAD, body=LARGE)
+    assert reply.status == 507
+    assert json.loads(reply.body)["errors"]
+    assert local.app.told(local.app.seen("/_relay/close"))["size"] == len(local.blobs.held["data/u"])
+
+
+def test_a_put_whose_close_is_refused_is_not_completed(local: Local) -> None:
+    local.app.close_status = 404
+    assert local.ask("PUT", UPLOAD + "?digest=sha256:d", body=LARGE).status == 404
+    assert f"PUT {UPLOAD}" not in local.app.calls()
+
+
+def test_a_store_that_stands_still_stops_the_sender(local: Local) -> None:
+    local.blobs.gate.clear()
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        wire.socket.settimeout(0.5)
+        sent = 0
+        try:
+            while sent < 256 << 20:
+                sent += wire.socket.send(bytes(1 << 20))
+        except TimeoutError:
+            pass
+        assert sent < 64 << 20, "the server took more than sockets and two blocks hold"
+
+
+def test_the_connection_is_good_for_more_after_each_kind_of_upload(local: Local) -> None:
+    with local.wire() as wire:
+        assert wire.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked(b"one")).status == 202
+        assert wire.ask("PUT", UPLOAD + "?digest=d", body=LARGE).status == 201
+        assert wire.ask("PATCH", UPLOAD, body=b"small").status == 200
+        assert wire.ask("HEAD", "/v2/a/manifests/x").status == 200
+        assert wire.ask("GET", "/v2/").status == 200
+
+
+def test_an_expecting_client_is_told_to_go_on(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
+        assert wire.reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert wire.reader.readline() == b"\r\n"
+        wire.send(LARGE)
+        assert wire.reply().status == 202
+
+
+def test_an_expecting_client_that_is_refused_sends_nothing(local: Local) -> None:
+    local.app.refuse_open = 401
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
+        assert wire.reader.readline().startswith(b"HTTP/1.1 401 ")
+
+
+def _send_until_cut(wire: Wire) -> None:
+    try:
+        while True:
+            wire.socket.sendall(bytes(1 << 20))
+    except OSError:
+        return

@@ -1,4 +1,4 @@
-"""The table in memory passes the contract, and the one that refuses refuses."""
+"""The table in memory keeps the contract, and the one that refuses refuses as it is told."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ class TestMemoryTable(TableContract):
     @pytest.fixture
     def table(self) -> Table:
         return MemoryTable()
-
-
-class TestConflictingTable(TableContract):
-    """Where nothing is refused it is the table it wraps."""
-
-    @pytest.fixture
-    def table(self) -> Table:
-        return ConflictingTable(MemoryTable(), random.Random(1), 0.0)
 
 
 def refused(seed: int) -> list[int]:

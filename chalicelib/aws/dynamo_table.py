@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -63,9 +64,9 @@ SORT = "sort"
 BATCH = 100
 """Keys that one BatchGetItem takes."""
 
-BATCH_ATTEMPTS = 8
-BATCH_PAUSE = 0.05
-"""Seconds before unprocessed keys are asked for again, at most and doubled each time."""
+BATCH_ATTEMPTS = 6
+BATCH_PAUSE = 0.02
+"""Seconds, at most, before keys are asked for again of which none was answered; doubled each time."""
 
 CONNECTIONS = 50
 
@@ -91,7 +92,8 @@ class DynamoTable:
     """A ``Table`` in the DynamoDB table ``name``. Threads may share it; nothing is connected before the first call.
 
     ``region``, ``endpoint`` and ``credentials`` (key id and secret) come from where the SDK looks for them if not given: a
-    function's environment, AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL, a role."""
+    function's environment, AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL, a role. ``repeats`` is how often it sends a request
+    again that was lost or refused for a while, with growing pauses, before that is an error here or a Conflict."""
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class DynamoTable:
         region: str | None = None,
         endpoint: str | None = None,
         credentials: tuple[str, str] | None = None,
+        repeats: int = 3,
     ) -> None:
         key, secret = credentials or (None, None)
         self._name = name
@@ -111,6 +114,7 @@ class DynamoTable:
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             max_pool_connections=CONNECTIONS,
+            max_retry_attempts=repeats,
         )
 
     def get(self, key: Key) -> Attributes | None:
@@ -257,8 +261,6 @@ def _refusal(error: VerboseClientError) -> Exception | None:
     """What the service's error means in the port's words, or None if the port has none."""
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
-    if code == "ConditionalCheckFailedException":
-        return ConditionFailed()
     if code in _BUSY:
         return Conflict(code)
     if code in _INVALID:
@@ -393,7 +395,7 @@ def _decoded(encoded: Encoded) -> Value:
         case "NULL":
             return None
         case "N":
-            return int(value)
+            return int(value) if value.lstrip("-").isdigit() else int(Decimal(value))  # large ones may come as 1E+30
         case "M":
             return {name: _decoded(each) for name, each in value.items()}
         case "L":

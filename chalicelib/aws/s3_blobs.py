@@ -22,10 +22,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -58,6 +59,7 @@ _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _OUTRUN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
 _CONTENT_TYPE = "application/octet-stream"
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _STAGED, _PARTS = "~staged/", "~parts/"
 _Client: TypeAlias = Any  # made by boto3 at run time; there are no types to import
 
@@ -77,7 +79,7 @@ class _Index:
     parts: tuple[_Part, ...] = ()
     sealed: bool = False
     etag: str = ""
-    modified: datetime = datetime.min.replace(tzinfo=UTC)
+    modified: datetime = _NEVER
 
     @classmethod
     def parse(cls, text: bytes, etag: str, modified: datetime) -> _Index:
@@ -411,7 +413,7 @@ class S3Blobs:
             if index := self._index(found.key):
                 yield Stored(found.key, index.size, index.modified)
 
-    def _remove(self, names: list[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         """Delete up to 1,000 objects; those that are not there count as deleted."""
         objects = [{"Key": self._name(name)} for name in names]
         answer = self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
@@ -420,13 +422,11 @@ class S3Blobs:
 
     def _remove_staged(self, key: str) -> None:
         """The index goes last: while there are parts, it shows in ``list`` that the key has something to delete."""
-        names: list[str] = []
-        for part in self._list(f"{_PARTS}{key}~/", ""):
-            names.append(f"{_PARTS}{key}~/{part.key}")
-            if len(names) == 1000:
-                self._remove(names)
-                names.clear()
-        self._remove([*names, _STAGED + key] if len(names) < 1000 else names)
+        folder = f"{_PARTS}{key}~/"
+        parts = (folder + part.key for part in self._list(folder, ""))
+        while names := tuple(islice(parts, 1000)):
+            self._remove(names)
+        self._remove((_STAGED + key,))
 
 
 class _Assembly:

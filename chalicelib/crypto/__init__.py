@@ -1,2 +1,5 @@
-"""CRYPTOGRAPHY: the only room that imports ``cryptography``. It implements what ``registry`` declares as protocols
-(``PasswordHasher``, ``TokenSigner``, ``TokenVerifier``, ``PublicKeys``) on the ports; ``wiring`` brings them together."""
+"""CRYPTOGRAPHY: what the domain declares as protocols and cannot do with the standard library.
+
+``PasswordHasher`` (passwords.py), ``TokenSigner``, ``TokenVerifier`` and ``PublicKeys`` (keyring.py), on the ports of
+``registry``. Arrows: ``wiring -> crypto -> registry``; the domain never looks in here.
+"""

@@ -13,7 +13,8 @@ from typing import Any
 from chalice.app import Chalice
 
 from chalicelib.entry.gateway import EventInvalid, event_response, request_of
-from chalicelib.registry.errors import EndpointUnknown, UploadInvalid
+from chalicelib.registry.errors import EndpointUnknown, OutOfSpace, UploadInvalid
+from chalicelib.registry.ports import StoreFull
 from chalicelib.wire.distribution.errors import failure, refusal
 from chalicelib.wire.http import Request, Response
 
@@ -48,6 +49,8 @@ class Application(Chalice):
                 if response is not None:
                     return response
             return refusal(EndpointUnknown())
+        except StoreFull:
+            return refusal(OutOfSpace())
         except Exception:
             logging.getLogger("slipway").exception("request %s failed: %s", request.request_id, request.method)
             return failure(request.request_id)

@@ -203,17 +203,29 @@ class DiskBlobs:
     """The BlobStore of one machine; see the module's docstring for the files.
 
     ``link_secret`` (32 random bytes) signs links, so it has to outlive a restart. One process owns the folder: appends to a
-    key are put in order by a lock in memory. Reading and deleting from another process is fine.
+    key are put in order by a lock in memory. Reading and deleting from another process is fine. ``open_files``,
+    ``running_hashes`` and ``names_at_once`` are the limits of those names above.
     """
 
-    def __init__(self, folder: Path, link_secret: bytes, clock: Clock, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        link_secret: bytes,
+        clock: Clock,
+        disk: Disk | None = None,
+        *,
+        open_files: int = OPEN_FILES,
+        running_hashes: int = RUNNING_HASHES,
+        names_at_once: int = NAMES_AT_ONCE,
+    ) -> None:
         self._folder = folder
         self._link_secret = link_secret
         self._clock = clock
         self._disk: Disk = disk or SystemDisk()
+        self._names_at_once = names_at_once
         self._locks = _KeyLocks()
-        self._opened: _Recent[_Opened] = _Recent(OPEN_FILES)
-        self._running: _Recent[_Running] = _Recent(RUNNING_HASHES)
+        self._opened: _Recent[_Opened] = _Recent(open_files)
+        self._running: _Recent[_Running] = _Recent(running_hashes)
 
     # ------------------------------------------------------------------------------------------------------- writing
 
@@ -368,11 +380,20 @@ class DiskBlobs:
         return sealed, self._path(key, _STAGED), sealed
 
     def _create(self, path: Path, flags: int = 0) -> int:
+        if not self._folder.exists():
+            self._make_folder()
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             # a delete may take the empty folder away again before the file is in it
             with suppress(FileNotFoundError):
                 return self._disk.open(path, os.O_RDWR | os.O_CREAT | flags)
+
+    def _make_folder(self) -> None:
+        """Make the store's own folder, durably; those below it are made durable by each proof."""
+        missing = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in missing:
+            self._disk.fsync_folder(folder.parent)
 
     def _fsync_folders(self, path: Path) -> None:
         """Make the file's name durable, and those of its folders: an earlier run may have made them and crashed."""
@@ -384,7 +405,7 @@ class DiskBlobs:
     def _walk(self, folder: Path, base: str, begins: str) -> Iterator[Stored]:
         """Keys below ``folder`` in order: a folder sorts as its name and "/", which is how its keys go on."""
         after = ""
-        while names := _next_names(folder, begins, after):
+        while names := _next_names(folder, begins, after, self._names_at_once):
             for name in names:
                 if name.endswith("/"):
                     yield from self._walk(folder / name, base + name, "")
@@ -521,10 +542,10 @@ def _names(folder: Path) -> Iterator[str]:
                 yield name
 
 
-def _next_names(folder: Path, begins: str, after: str) -> list[str]:
-    """The next names in order, each once. The folder is read once per 50,000 names rather than held whole."""
+def _next_names(folder: Path, begins: str, after: str, most: int) -> list[str]:
+    """The next names in order, each once. The folder is read once for each so many names rather than held whole."""
     found = (name for name in _names(folder) if name > after and name.startswith(begins))
-    return list(dict.fromkeys(heapq.nsmallest(NAMES_AT_ONCE, found)))
+    return list(dict.fromkeys(heapq.nsmallest(most, found)))
 
 
 def _hash(file: int, size: int, running: _Running | None, algorithm: str) -> str:

@@ -27,9 +27,21 @@ def retried(operation: Callable[[], T], pause: Callable[[float], None] = time.sl
 
     Conflict, ConditionFailed and Changed mean that it was, and that nothing was written. Raises Busy when that goes on.
     """
+    return _until_undisturbed(operation, (Conflict, ConditionFailed, Changed), pause)
+
+
+def settled(operation: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+    """Run a single write until it meets no other one. Whether its condition holds is the caller's matter: ConditionFailed
+    passes. Raises Busy when Conflict goes on."""
+    return _until_undisturbed(operation, (Conflict,), pause)
+
+
+def _until_undisturbed(
+    operation: Callable[[], T], disturbances: tuple[type[Exception], ...], pause: Callable[[float], None]
+) -> T:
     for attempt in range(_ATTEMPTS):
         try:
             return operation()
-        except (Conflict, ConditionFailed, Changed):
+        except disturbances:
             pause(random.uniform(0, min(1.0, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter, not a secret
     raise Busy

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from chalicelib.registry.attempts import Changed, retried
-from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, OutOfSpace
+from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid
 from chalicelib.registry.images import is_pending
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
@@ -121,16 +121,13 @@ class Pushes:
     def push(self, name: RepositoryName, manifest: Manifest, tags: Sequence[Tag]) -> None:
         """Store a manifest and point tags to it, all or nothing.
 
-        Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, OutOfSpace, Busy.
+        Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, StoreFull, Busy.
         """
         repository = self._repositories.ensure(name)
         content = _StoredContent(self._store, manifest)
         try:
             retried(lambda: self._push(repository, manifest, tags, content))
-        except StoreFull:
-            content.drop()
-            raise OutOfSpace from None
-        except (Busy, ManifestBlobUnknown, ManifestInvalid):
+        except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
             content.drop()
             raise
 

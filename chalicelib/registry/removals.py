@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.registry.attempts import Changed, retried
+from chalicelib.registry.attempts import Changed, retried, settled
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
 from chalicelib.registry.images import Images, is_pending
 from chalicelib.registry.manifests import Manifest, parse_manifest
@@ -20,7 +20,6 @@ from chalicelib.registry.ports import (
     BlobStore,
     Check,
     ConditionFailed,
-    Conflict,
     Delete,
     Equals,
     Key,
@@ -118,8 +117,8 @@ class Removals:
         for start in range(0, len(notes), MAX_TRANSACTION - 1):
             batch = [Delete(note) for note in notes[start : start + MAX_TRANSACTION - 1]]
             try:
-                self._table.transact([still_gone, *batch])
-            except (ConditionFailed, Conflict):
+                settled(lambda batch=batch: self._table.transact([still_gone, *batch]))  # type: ignore[misc]
+            except ConditionFailed:
                 return
 
 

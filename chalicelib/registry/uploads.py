@@ -14,9 +14,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, replace
 
-from chalicelib.registry.attempts import retried
+from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.blobs import Blob, Blobs
-from chalicelib.registry.errors import DigestMismatch, OutOfSpace, RangeInvalid, SizeInvalid, UploadInvalid, UploadUnknown
+from chalicelib.registry.errors import DigestMismatch, RangeInvalid, SizeInvalid, UploadInvalid, UploadUnknown
 from chalicelib.registry.names import ALGORITHMS, Digest, RepositoryName
 from chalicelib.registry.ports import (
     EXPIRES,
@@ -30,9 +30,9 @@ from chalicelib.registry.ports import (
     Delete,
     Equals,
     Exists,
+    Key,
     Lacks,
     Put,
-    StoreFull,
     Table,
     Update,
     Write,
@@ -86,7 +86,7 @@ class Uploads:
         self._clock = clock
 
     def begin(self, repository: Repository, account: str, algorithm: str) -> Upload:
-        """A fresh upload. Raises UploadInvalid for an algorithm that is not taken, OutOfSpace."""
+        """A fresh upload. Raises UploadInvalid for an algorithm that is not taken, StoreFull."""
         if algorithm not in ALGORITHMS:
             raise UploadInvalid(f"digest-algorithm must be one of {', '.join(sorted(ALGORITHMS))}", algorithm=algorithm[:100])
         identifier, now = secrets.token_hex(16), self._now()
@@ -105,7 +105,7 @@ class Uploads:
         )
         self._stage(upload.key, 0, b"")
         record = Put(upload_key(identifier), _attributes(upload), Absent())
-        self._table.transact([record, Put(unfinished_key(now, identifier), {})])
+        settled(lambda: self._table.transact([record, Put(unfinished_key(now, identifier), {})]))
         return upload
 
     def get(self, identifier: str, name: RepositoryName, account: str) -> Upload:
@@ -130,7 +130,7 @@ class Uploads:
         return upload
 
     def append(self, upload: Upload, content: bytes, chunk: Chunk | None) -> Upload:
-        """The inline lane: add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, OutOfSpace."""
+        """The inline lane: add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, StoreFull."""
         _check_chunk(upload, chunk, len(content))
         if not content:
             return upload
@@ -163,7 +163,7 @@ class Uploads:
         """Append what is left, prove that all bytes hash to ``digest``, and make them the repository's blob.
 
         Finishing a finished upload under the same digest answers the same. Raises UploadUnknown, RangeInvalid,
-        SizeInvalid, DigestMismatch (and the upload is gone), OutOfSpace, Busy.
+        SizeInvalid, DigestMismatch (and the upload is gone), Busy.
         """
         upload = self._find(identifier, name, account)
         if upload.digest:
@@ -191,8 +191,6 @@ class Uploads:
             size = self._store.prove(upload.key, digest)
         except BlobMissing:
             raise UploadUnknown from None
-        except StoreFull:
-            raise OutOfSpace from None
         if size != upload.size:
             self._drop(upload)
             raise DigestMismatch(digest=str(digest))
@@ -222,18 +220,23 @@ class Uploads:
             if attributes is not None and number(attributes, EXPIRES) > self._now():
                 continue
             try:
-                self._table.transact([Delete(upload_key(identifier), Lacks("digest")), Delete(item.key)])
+                self._expire(identifier, item.key)
             except ConditionFailed:
                 continue  # finished just now
             self._store.delete(upload_bytes(identifier))
             dropped += 1
         return dropped
 
+    def _expire(self, identifier: str, index: Key) -> None:
+        """Raises ConditionFailed if it was finished just now."""
+        settled(lambda: self._table.transact([Delete(upload_key(identifier), Lacks("digest")), Delete(index)]))
+
     def _drop(self, upload: Upload) -> None:
         """The record goes first: bytes without a record are waste, a record without bytes would be a promise."""
         index = Delete(unfinished_key(upload.begun_at, upload.id))
+        unfinished = All((Exists(), Lacks("digest")))
         try:
-            self._table.transact([Delete(upload_key(upload.id), All((Exists(), Lacks("digest")))), index])
+            settled(lambda: self._table.transact([Delete(upload_key(upload.id), unfinished), index]))
         except ConditionFailed:
             raise UploadUnknown from None
         self._store.delete(upload.key)
@@ -243,8 +246,6 @@ class Uploads:
             return self._store.append(key, offset, content)
         except WrongOffset as wrong:
             raise RangeInvalid(wrong.size) from None
-        except StoreFull:
-            raise OutOfSpace from None
 
     def _record(self, upload: Upload, size: int, condition: Equals) -> Upload:
         deadline = self._deadline()
@@ -254,7 +255,7 @@ class Uploads:
     def _update(self, upload: Upload, changes: Attributes, condition: Equals | Lacks) -> None:
         unfinished = All((Exists(), Lacks("digest"), condition))
         try:
-            self._table.write(Update(upload_key(upload.id), set=changes, condition=unfinished))
+            settled(lambda: self._table.write(Update(upload_key(upload.id), set=changes, condition=unfinished)))
         except ConditionFailed:
             current = self.get(upload.id, upload.name, upload.account)
             raise RangeInvalid(current.size, "another request wrote to this upload meanwhile") from None

@@ -1,12 +1,12 @@
 """The relay lane: a large upload's bytes go to the BlobStore beside the application, which judges it before and after.
 
-    POST /_relay/open   the client's Authorization, {"path", "query", "content_range", "content_length"}
-                        -> 200 {"key", "offset", "writer"}; any other answer is the client's
+    POST /_relay<path>/open    the client's Authorization, {"content_range", "content_length"}
+                               -> 200 {"key", "offset", "writer"}; any other answer is the client's
     append(key, offset, block) ...  one block in flight, one being filled: a slow disk slows the client, not the memory
-    POST /_relay/close  {"path", "writer", "size"} -> the answer to a PATCH
+    POST /_relay<path>/close   {"writer", "size"}, with "digest" from a PUT -> the client's answer, 202 or 201
 
-A PUT is closed and then sent on with an empty body; a POST with a digest begins an upload first and goes on as a PUT. A
-client that is cut off leaves what was written, closed, for it to resume.
+``<path>`` is the upload's. A POST with a digest begins an upload first and goes on as a PUT. A client that is cut off leaves
+what was written, closed without a digest, for it to resume.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
 from chalicelib.registry.ports import BlobStore, StoreFull, WrongOffset
@@ -77,10 +77,10 @@ class Relay:
             if head.method == "POST":
                 head = await self._begin(head)
             opened = await self._open(head, body.length)
-            closed = await self._receive(head, opened, body)
-            if head.method == "PATCH" or closed.status not in {200, 202}:
-                return closed
-            return await self._call(_emptied(head), b"")
+            size = await self._receive(head, opened, body)
+            if head.method == "PATCH":
+                return await self._close(head, opened, size)
+            return await self._finish(head, opened, size)
         except _HandOver as over:
             return over.answer
         except ClientGone:
@@ -98,20 +98,15 @@ class Relay:
         return head._replace(method="PUT", path=target.path, query=query)
 
     async def _open(self, head: Head, length: int | None) -> _Opened:
-        asked: dict[str, object] = {
-            "path": head.path,
-            "query": head.query,
-            "content_range": head.headers.get("content-range"),
-            "content_length": length,
-        }
-        answer = await self._tell(head, "/_relay/open", asked, with_credentials=True)
+        asked = {"content_range": head.headers.get("content-range"), "content_length": length}
+        answer = await self._tell(head, "open", asked, with_credentials=True)
         if answer.status != 200:
             raise _HandOver(answer)
         told = json.loads(answer.body)
         return _Opened(str(told["key"]), int(told["offset"]), str(told["writer"]))
 
-    async def _receive(self, head: Head, opened: _Opened, body: Body) -> Answer:
-        """The answer to closing an upload whose body was staged. Whatever happens on the way, it is closed."""
+    async def _receive(self, head: Head, opened: _Opened, body: Body) -> int:
+        """Stage the body; where it ends. If it does not come to its end, the upload is closed with what was written."""
         staging = _Staging(self._blobs, self._pool, opened.key, opened.offset)
         try:
             await staging.take(body)
@@ -129,17 +124,27 @@ class Relay:
             log.exception("writing an upload failed")
             await self._close(head, opened, staging.offset)
             raise _HandOver(refused(500, "UNKNOWN", "the registry could not store the content")) from error
-        return await self._close(head, opened, staging.offset)
+        return staging.offset
 
-    async def _close(self, head: Head, opened: _Opened, size: int) -> Answer:
-        return await self._tell(head, "/_relay/close", {"path": head.path, "writer": opened.writer, "size": size})
+    async def _finish(self, head: Head, opened: _Opened, size: int) -> Answer:
+        """Close with the digest: by the writer's secret, as the token may have expired on the way. A query that names none,
+        or several, is the application's to refuse, as if the bytes had come before by PATCH."""
+        digests = {digest for name, digest in parse_qsl(head.query) if name == "digest"}
+        if len(digests) == 1:
+            return await self._close(head, opened, size, digests.pop())
+        closed = await self._close(head, opened, size)
+        return await self._call(_emptied(head), b"") if closed.status == 202 else closed
 
-    async def _tell(self, head: Head, path: str, told: dict[str, object], *, with_credentials: bool = False) -> Answer:
+    async def _close(self, head: Head, opened: _Opened, size: int, digest: str | None = None) -> Answer:
+        told: dict[str, object] = {"writer": opened.writer, "size": size}
+        return await self._tell(head, "close", told if digest is None else {**told, "digest": digest})
+
+    async def _tell(self, head: Head, verb: str, told: Mapping[str, object], *, with_credentials: bool = False) -> Answer:
         body = json.dumps(told, separators=(",", ":")).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         kept = ("host", "user-agent", "authorization") if with_credentials else ("host", "user-agent")
         headers.update((name, head.headers[name]) for name in kept if name in head.headers)
-        return await self._call(Head("POST", path, "", headers, (), head.source, head.protocol), body)
+        return await self._call(Head("POST", f"/_relay{head.path}/{verb}", "", headers, (), head.source, head.protocol), body)
 
 
 class _Staging:

@@ -60,6 +60,10 @@ class SourceImage:
         """Every digest reachable from the tag: index, manifests, configurations and layers."""
         return {digest for digest, _ in reachable(self.digest, self.document)}
 
+    def content(self) -> set[str]:
+        """As `digests`, but each is the hash of the file found under it: equal to `digests` in a sound layout."""
+        return {sha256(self.blob(digest).read_bytes()) for digest in self.digests()}
+
     def manifest(self, architecture: str = PLATFORMS[0]) -> Json:
         top = self.document(self.digest)
         for child in top.get("manifests", ()):
@@ -141,6 +145,23 @@ def new_layout(final: Path) -> Iterator[Path]:
         unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def archived_layers(archive: Path) -> list[str]:
+    """The hashes of the uncompressed layers in an archive of docker's format; the archive is removed."""
+    with tarfile.open(archive) as source:
+        members = {member.name: member for member in source}
+        (manifest,) = json.loads(member_bytes(source, members["manifest.json"]))
+        digests = [sha256(member_bytes(source, members[name])) for name in manifest["Layers"]]
+    archive.unlink()
+    return digests
+
+
+def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """A member's content, through a symbolic link where the archive names one layer twice."""
+    opened_member = archive.extractfile(member)
+    assert opened_member is not None, f"{member.name} is no file"
+    return opened_member.read()
 
 
 def tag_layout(layout: Path, tag: str, top: Json) -> None:

@@ -10,7 +10,6 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$here/../.." && pwd)/.cache/bin
 mkdir -p "$bin"
-export PATH="$PATH:/usr/sbin:/usr/local/go/bin"
 missing=""
 
 # program:package
@@ -21,7 +20,8 @@ programs="crane github.com/google/go-containerregistry v0.22.1 ./cmd/crane
 oras oras.land/oras v1.3.3 ./cmd/oras
 regctl github.com/regclient/regclient v0.11.7 ./cmd/regctl
 notation github.com/notaryproject/notation v1.3.2 ./cmd/notation
-helm helm.sh/helm/v4 v4.3.1 ./cmd/helm"
+helm helm.sh/helm/v4 v4.3.1 ./cmd/helm
+cosign github.com/sigstore/cosign/v3 v3.1.3 ./cmd/cosign"
 
 install_packages() {
     wanted=""

@@ -60,6 +60,7 @@ class Sandbox:
             "REGISTRY_AUTH_FILE": str(home / "auth.json"),
             "CONTAINERS_REGISTRIES_CONF": str(home / "registries.conf"),
             "TMPDIR": str(self.folder / "tmp"),
+            "COSIGN_PASSWORD": "",
         }
 
     def run(self, *words: str, stdin: str = "") -> str:

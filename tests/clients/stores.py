@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.clients.images import PLATFORMS, SourceImage
+from tests.clients.images import PLATFORMS, SourceImage, archived_layers
 from tests.clients.sandbox import Sandbox
 from tests.clients.wire import Wire
 
@@ -48,6 +48,12 @@ class StoreClient:
         shutil.rmtree(copied)
         return identity
 
+    def saved_layers(self, identity: str) -> list[str]:
+        """The hashes of an image's layers as the store writes them out again."""
+        archive = self.sandbox.folder / "saved.tar"
+        self.run("push", "--quiet", identity.removeprefix("sha256:"), f"docker-archive:{archive}")
+        return archived_layers(archive)
+
     def image_id(self, reference: str) -> str:
         found = json.loads(self.run("inspect", "--type", "image", reference))
         document = found[0] if isinstance(found, list) else found
@@ -70,6 +76,7 @@ def check_image(client: StoreClient, wire: Wire, image: SourceImage) -> None:
     client.run("rmi", "--all", "--force")
     client.run("pull", PLAIN, f"{remote.rpartition(':')[0]}@{digest}")
     assert client.image_id(f"{remote.rpartition(':')[0]}@{digest}") == image.config_digest()
+    assert client.saved_layers(image.config_digest()) == image.diff_ids()
     client.run("rmi", "--all", "--force")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import tarfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests.clients.engines import Docker, running_docker
-from tests.clients.images import PLATFORMS, SourceImage
+from tests.clients.images import PLATFORMS, SourceImage, archived_layers
 from tests.clients.sandbox import Sandbox
 from tests.clients.wire import Wire
 
@@ -52,12 +50,7 @@ def saved_layers(docker: Docker, reference: str) -> list[str]:
     """The hashes of an image's layers as the engine writes them out again."""
     archive = docker.sandbox.folder / "saved.tar"
     docker.run("save", "--output", str(archive), reference)
-    with tarfile.open(archive) as source:
-        (manifest,) = json.load(source.extractfile("manifest.json") or pytest.fail("no manifest.json"))
-        layers = [source.extractfile(name) for name in manifest["Layers"]]
-        digests = [f"sha256:{hashlib.sha256(layer.read()).hexdigest()}" for layer in layers if layer]
-    archive.unlink()
-    return digests
+    return archived_layers(archive)
 
 
 def test_image(docker: Docker, wire: Wire, debian: SourceImage) -> None:

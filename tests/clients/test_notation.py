@@ -37,7 +37,7 @@ def trust(sandbox: Sandbox) -> None:
 
 def test_sign_list_verify(sandbox: Sandbox, wire: Wire, multi: SourceImage) -> None:
     repository, remote = sandbox.repository("signed"), sandbox.reference("signed", multi.tag)
-    words = ("skopeo", "copy", "--all", "--dest-tls-verify=false", "--dest-creds")
+    words = ("skopeo", "copy", "--all", "--preserve-digests", "--dest-tls-verify=false", "--dest-creds")
     account = sandbox.registry
     sandbox.run(*words, f"{account.user}:{account.password}", f"oci:{multi.reference}", f"docker://{remote}")
     by_digest = f"{remote.rpartition(':')[0]}@{multi.digest}"

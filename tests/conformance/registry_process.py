@@ -30,7 +30,7 @@ REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY_ROOT / ".cache"
 DEFAULT_COMMAND = "make --no-print-directory run PORT={port} DATA={data}"
 DEFAULT_READY_PATH = "/_ping"
-START_SECONDS = 60.0
+START_SECONDS = 300.0  # the first start also installs what the registry needs
 STOP_SECONDS = 20.0
 
 
@@ -63,7 +63,8 @@ def is_ready(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  # a loopback address
             status: int = answer.status
             return status == 200
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
         return False
     except OSError:
         return False

@@ -28,7 +28,7 @@ class FakeLinked:
 
 
 class MemoryBlobs:
-    """Bytes in a dict. ``gate`` closed makes appends wait; ``limit`` is where the store is full."""
+    """Bytes in a dict. ``gate`` closed makes appends wait; ``limit`` is where the store is full, ``lie`` the size that ``stat`` says."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytearray] = {}
@@ -38,6 +38,7 @@ class MemoryBlobs:
         self.appends: list[int] = []
         self.waiting = threading.Event()
         self.keep = True
+        self.lie = 0
 
     def append(self, key: str, offset: int, content: bytes) -> int:
         self.waiting.set()
@@ -61,7 +62,7 @@ class MemoryBlobs:
 
     def stat(self, key: str) -> Stored | None:
         held = self.held.get(key)
-        return None if held is None else Stored(key, len(held), MODIFIED)
+        return None if held is None else Stored(key, self.lie or len(held), MODIFIED)
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         if key not in self.held:
@@ -101,14 +102,14 @@ class FakeApp:
         self.events.append(event)
         path = str(event["rawPath"])
         special: dict[str, Callable[[], Mapping[str, object]]] = {
-            "/_relay/open": self._open,
-            "/_relay/close": self._close,
             "/slow": self._slow,
             "/fails": self._fail,
             "/empty": lambda: answer(204, ""),
         }
         if path in special:
             return special[path]()
+        if path.startswith("/_relay/"):
+            return self._open() if path.endswith("/open") else self._close(event)
         return self._distribution(event, path, method_of(event))
 
     def _distribution(self, event: Event, path: str, method: str) -> Mapping[str, object]:
@@ -128,10 +129,12 @@ class FakeApp:
     def _fail(self) -> Mapping[str, object]:
         raise RuntimeError("on purpose")
 
-    def _close(self) -> Mapping[str, object]:
-        size = int(str(self.told(self.events[-1])["size"]))
+    def _close(self, event: Event) -> Mapping[str, object]:
+        told = self.told(event)
         self.closed.set()
-        return answer(self.close_status, "", location="/v2/a/blobs/uploads/u", range=f"0-{size - 1}")
+        if "digest" in told:
+            return answer(self.close_status if self.close_status != 202 else 201, "", location=f"/v2/a/blobs/{told['digest']}")
+        return answer(self.close_status, "", location="/v2/a/blobs/uploads/u", range=f"0-{int(str(told['size'])) - 1}")
 
     def _open(self) -> Mapping[str, object]:
         if self.refuse_open:
@@ -139,7 +142,8 @@ class FakeApp:
         return answer(200, json.dumps({"key": "data/u", "offset": self.offset, "writer": "w1"}))
 
     def seen(self, path: str) -> Event:
-        return next(event for event in self.events if event["rawPath"] == path)
+        """The first event whose path ends so."""
+        return next(event for event in self.events if str(event["rawPath"]).endswith(path))
 
     def calls(self) -> list[str]:
         """What was called, in order: method and raw path."""

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 from infra.local.asgi import Gateway, Pools
+from infra.local.connections import Connection
 from infra.local.heads import Sources
 from infra.local.server import LocalServer, bind, configuration
 from infra.local.settings import Network, ServerSettings
@@ -97,10 +98,23 @@ class Local:
     app: FakeApp
     blobs: MemoryBlobs
     server: LocalServer
-    wires: list[Wire] = field(default_factory=list)
 
     def wire(self) -> Wire:
         return Wire(self.port)
+
+    def after(self, seconds: float) -> None:
+        """Let the connections believe that so much time has passed."""
+        done = threading.Event()
+        connections = [cast("Connection", connection) for connection in self.server.server_state.connections]
+
+        def sweep() -> None:
+            for connection in connections:
+                connection.sweep(connection.loop.time() + seconds)
+            done.set()
+
+        assert connections, "there is no connection to sweep"
+        connections[0].loop.call_soon_threadsafe(sweep)
+        assert done.wait(SECONDS)
 
     def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Reply:
         """One request on a connection of its own."""

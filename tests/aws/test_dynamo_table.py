@@ -1,0 +1,370 @@
+"""The DynamoDB table keeps the contract, against the emulator; what that never answers comes from a server with a script.
+
+The emulator is kinder than DynamoDB in this: it takes one call at a time, so two transactions never meet there and nothing is
+ever throttled; it leaves no key of a batch out however large the answer; it expires nothing by itself for a test to wait
+for. The first two are scripted below.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from pynamodb.exceptions import VerboseClientError
+
+from chalicelib.aws.dynamo_table import DynamoTable
+from chalicelib.registry.ports import (
+    EXPIRES,
+    Absent,
+    All,
+    Below,
+    Check,
+    ConditionFailed,
+    Conflict,
+    Delete,
+    Equals,
+    Exists,
+    Key,
+    Lacks,
+    Put,
+    Table,
+    Update,
+    Write,
+)
+from tests.contracts.table import HOSTILE_NAMES, TableContract
+from tests.emulator import Emulator
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = Key("partition", "sort")
+OTHER = Key("partition", "other")
+ACTIONS = ["BatchGetItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"]
+"""All that the adapter needs to be allowed; infra grants these."""
+
+
+@pytest.fixture(scope="session")
+def dynamodb(emulator: Emulator) -> Any:  # noqa: ANN401 (boto3 makes its classes at run time)
+    return boto3.client("dynamodb", **emulator.client_arguments())
+
+
+@pytest.fixture
+def table_name(dynamodb: Any) -> Iterator[str]:  # noqa: ANN401
+    """An empty table of the layout that the adapter is for."""
+    table_name = f"table-{uuid.uuid4()}"
+    dynamodb.create_table(
+        TableName=table_name,
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
+        KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    yield table_name
+    dynamodb.delete_table(TableName=table_name)
+
+
+def opened(name: str, emulator: Emulator) -> DynamoTable:
+    return DynamoTable(
+        name, region=emulator.region, endpoint=emulator.url, credentials=(emulator.access_key, emulator.secret_key)
+    )
+
+
+@pytest.fixture(scope="session")
+def connection(emulator: Emulator) -> Callable[[str], DynamoTable]:
+    """Tables that share a client, since making one takes longer than most tests."""
+    first = opened("none", emulator)
+
+    def named(name: str) -> DynamoTable:
+        table = opened(name, emulator)
+        table._connection, table._connected = first._connection, first._connected
+        return table
+
+    return named
+
+
+class TestDynamoTable(TableContract):
+    threads = 6
+    rounds = 5
+
+    @pytest.fixture
+    def table(self, table_name: str, connection: Callable[[str], DynamoTable]) -> Table:
+        return connection(table_name)
+
+
+# ------------------------------------------------------------------------------------------------- what lies in the table
+
+
+def test_the_layout(table_name: str, connection: Callable[[str], DynamoTable], dynamodb: Any) -> None:  # noqa: ANN401
+    table = connection(table_name)
+    dynamodb.update_time_to_live(TableName=table_name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES})
+    table.write(Put(KEY, {EXPIRES: 4_000_000_000, "sort": "a", "$": None, "content": b"b", "list": [1, True]}))
+    raw = dynamodb.get_item(TableName=table_name, Key={"partition": {"S": "partition"}, "sort": {"S": "sort"}})["Item"]
+    assert raw == {
+        "partition": {"S": "partition"},
+        "sort": {"S": "sort"},
+        EXPIRES: {"N": "4000000000"},
+        "$sort": {"S": "a"},
+        "$$": {"NULL": True},
+        "content": {"B": b"b"},
+        "list": {"L": [{"N": "1"}, {"BOOL": True}]},
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- who may
+
+
+def test_a_wrong_secret_is_refused(table_name: str, emulator: Emulator) -> None:
+    table = DynamoTable(
+        table_name, region=emulator.region, endpoint=emulator.url, credentials=(emulator.access_key, "wrong"), repeats=0
+    )
+    with pytest.raises(VerboseClientError, match="InvalidSignatureException"):
+        table.write(Put(KEY, {}))
+    with pytest.raises(VerboseClientError, match="InvalidSignatureException"):
+        table.get(KEY)
+
+
+def test_the_actions_it_needs_are_enough(table_name: str, emulator: Emulator) -> None:
+    resource = f"arn:aws:dynamodb:{emulator.region}:{emulator.account}:table/{table_name}"
+    actions = [f"dynamodb:{action}" for action in ACTIONS]
+    user = emulator.user(f"user-{uuid.uuid4()}", [{"Effect": "Allow", "Action": actions, "Resource": resource}])
+    table = opened(table_name, user)
+    table.write(Put(KEY, {"n": 1}, Absent()))
+    table.write(Put(KEY, {"n": 1}))
+    table.transact([Update(KEY, add={"n": 1}), Check(OTHER, Absent()), Put(Key("p", "s"), {})])
+    table.transact([Delete(Key("p", "s"))])
+    table.write(Delete(Key("p", "s")))
+    table.write(Update(OTHER, {"a": 1}))
+    assert table.get(KEY) == {"n": 2}
+    assert len(table.query("partition")) == len(table.walk().items) == len(table.batch_get([KEY, OTHER])) == 2
+    other = opened("another-table", user)
+    with pytest.raises(VerboseClientError, match="AccessDenied"):
+        other.get(KEY)
+
+
+def test_the_environment_says_where_the_service_is(
+    table_name: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in emulator.environment().items():
+        monkeypatch.setenv(variable, value)
+    DynamoTable(table_name).write(Put(KEY, {"n": 1}))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", emulator.url)
+    assert DynamoTable(table_name).get(KEY) == {"n": 1}
+
+
+def test_importing_it_loads_no_other_sdk() -> None:
+    program = (
+        "import sys, chalicelib.aws.dynamo_table; print([m for m in ('boto3', 'chalice', 'requests') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------- a server with a script
+
+Answer = tuple[int, dict[str, Any]] | None
+"""Status and body; None closes the connection without a word."""
+
+
+class Script:
+    """What the server answers, in turn, the last one for ever; and what it was asked: operation and body."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def next(self, operation: str, body: dict[str, Any]) -> Answer:
+        self.asked.append((operation, body))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@contextmanager
+def scripted(*answers: Answer, repeats: int = 0) -> Iterator[tuple[DynamoTable, Script]]:
+    """A table whose service answers by the script."""
+    script = Script(*answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = script.next(self.headers["X-Amz-Target"].partition(".")[2], body)
+            if answer is None:
+                self.close_connection = True
+                return
+            status, content = answer
+            encoded = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.0")
+            self.send_header("Content-Length", str(len(encoded)))
+            self.end_headers()
+            self.wfile.write(encoded)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            yield DynamoTable("t", region="eu-west-1", endpoint=url, credentials=("a", "b"), repeats=repeats), script
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def refusal(code: str, *reasons: str) -> Answer:
+    body: dict[str, Any] = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}
+    if reasons:
+        body["CancellationReasons"] = [{"Code": reason} for reason in reasons]
+    return 400, body
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ],
+)
+def test_a_busy_service_is_a_conflict(code: str) -> None:
+    with scripted(refusal(code)) as (table, _):
+        for call in (
+            lambda: table.write(Put(KEY, {})),
+            lambda: table.transact([Put(KEY, {})]),
+            lambda: table.get(KEY),
+            lambda: table.batch_get([KEY]),
+            lambda: table.query("p"),
+            table.walk,
+        ):
+            with pytest.raises(Conflict):
+                call()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "failed"),
+    [
+        (("ConditionalCheckFailed", "None"), (0,)),
+        (("None", "ConditionalCheckFailed"), (1,)),
+        (("ConditionalCheckFailed", "ConditionalCheckFailed"), (0, 1)),
+        (("TransactionConflict", "ConditionalCheckFailed"), (1,)),
+        (("ValidationError", "ConditionalCheckFailed"), (1,)),
+    ],
+)
+def test_a_cancelled_transaction_names_the_conditions_that_failed(reasons: tuple[str, ...], failed: tuple[int, ...]) -> None:
+    with (
+        scripted(refusal("TransactionCanceledException", *reasons)) as (table, _),
+        pytest.raises(ConditionFailed) as caught,
+    ):
+        table.transact([Put(KEY, {}, Absent()), Put(OTHER, {}, Absent())])
+    assert caught.value.failed == failed
+
+
+@pytest.mark.parametrize(
+    ("reason", "raised"),
+    [
+        ("TransactionConflict", Conflict),
+        ("ThrottlingError", Conflict),
+        ("ProvisionedThroughputExceeded", Conflict),
+        ("ValidationError", ValueError),
+        ("ItemCollectionSizeLimitExceeded", VerboseClientError),
+    ],
+)
+def test_a_cancelled_transaction_says_why(reason: str, raised: type[Exception]) -> None:
+    with scripted(refusal("TransactionCanceledException", "None", reason)) as (table, _), pytest.raises(raised):
+        table.transact([Put(KEY, {}), Put(OTHER, {})])
+
+
+@pytest.mark.parametrize("answer", [refusal("ResourceNotFoundException"), refusal("AccessDeniedException"), (500, {})])
+def test_other_failures_pass(answer: Answer) -> None:
+    with scripted(answer) as (table, _):
+        with pytest.raises(VerboseClientError):
+            table.get(KEY)
+        with pytest.raises(VerboseClientError):
+            table.write(Put(KEY, {}, Absent()))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [Put(KEY, {}, Absent()), Delete(KEY, Exists()), Update(KEY, add={"n": 1}), Update(KEY, {"n": 1}, condition=Exists())],
+)
+def test_a_write_that_must_not_happen_twice_is_repeated_under_its_token(write: Put | Update | Delete) -> None:
+    """The service made it, the answer was lost: asked again with the same token, it answers as if for the first time."""
+    with scripted(None, (200, {}), repeats=1) as (table, script):
+        table.write(write)
+    (first, body), (second, again) = script.asked
+    assert first == second == "TransactWriteItems"
+    assert body == again
+    assert uuid.UUID(body["ClientRequestToken"])
+
+
+def test_every_transaction_has_a_token_of_its_own() -> None:
+    with scripted((200, {})) as (table, script):
+        table.transact([Put(KEY, {})])
+        table.transact([Put(KEY, {})])
+    assert len({body["ClientRequestToken"] for _, body in script.asked}) == 2
+
+
+def raw(key: Key) -> dict[str, Any]:
+    return {"partition": {"S": key.partition}, "sort": {"S": key.sort}}
+
+
+def test_keys_left_out_of_a_batch_are_asked_for_again() -> None:
+    keys = [Key("p", str(number)) for number in range(3)]
+    rest = {"t": {"Keys": [raw(key) for key in keys[1:]], "ConsistentRead": True}}
+    with scripted(
+        (200, {"Responses": {"t": [raw(keys[0])]}, "UnprocessedKeys": rest}),
+        (200, {"Responses": {"t": []}, "UnprocessedKeys": rest}),
+        (200, {"Responses": {"t": [raw(keys[1])]}, "UnprocessedKeys": {}}),
+    ) as (table, script):
+        assert table.batch_get(keys) == {keys[0]: {}, keys[1]: {}}
+    assert [len(body["RequestItems"]["t"]["Keys"]) for _, body in script.asked] == [3, 2, 2]
+    assert all(body["RequestItems"]["t"]["ConsistentRead"] for _, body in script.asked)
+
+
+def test_a_batch_that_is_never_answered_is_a_conflict() -> None:
+    with (
+        scripted((200, {"UnprocessedKeys": {"t": {"Keys": [raw(KEY)]}}})) as (table, _),
+        pytest.raises(Conflict, match="1 key"),
+    ):
+        table.batch_get([KEY])
+
+
+def test_every_read_is_strongly_consistent() -> None:
+    with scripted((200, {})) as (table, script):
+        table.get(KEY)
+        table.query("p")
+        table.walk()
+    assert [body["ConsistentRead"] for _, body in script.asked] == [True, True, True]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_no_name_and_no_value_is_part_of_an_expression(name: str) -> None:
+    writes: list[Write] = [
+        Put(Key(name, "0"), {name: name}, All((Equals(name, name), Lacks(name), Below(name, 1)))),
+        Update(Key(name, "1"), {name: name}, {name + "n": 1}, (name + "r",), Equals(name, name)),
+    ]
+    with scripted((200, {})) as (table, script):
+        table.transact(writes)
+        table.query(name, prefix=name, after=name)
+        table.query(name, after=name)
+    actions = [action for item in script.asked[0][1]["TransactItems"] for action in item.values()]
+    texts = [
+        text
+        for body in [*actions, *(body for _, body in script.asked[1:])]
+        for kind, text in body.items()
+        if kind.endswith("Expression")
+    ]
+    assert len(texts) == 5
+    words = set("(),=<> ") | set("#:0123456789") | set("ADNSETRMOVattribute_not_existsbegins_with")
+    assert all(set(text) <= words for text in texts)
+    assert not any("[" in text or "." in text for text in texts)

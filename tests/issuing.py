@@ -1,0 +1,44 @@
+"""One token service as an instance of the program sees it, on a table, a signer and a clock that instances share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chalicelib.crypto.keyring import KeyRing
+from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.ports import Signer, Table
+from chalicelib.registry.tokens import RefreshTokens, Tokens
+from tests.frozen_clock import FrozenClock
+from tests.memory_signer import MemorySigner
+from tests.memory_table import MemoryTable
+from tests.plain_hasher import PlainHasher
+
+ISSUER, SERVICE = "https://registry.test", "registry.test"
+
+
+@dataclass
+class Instance:
+    """Its parts, made as wiring makes them; ``another`` shares what instances share and remembers nothing."""
+
+    table: Table = field(default_factory=MemoryTable)
+    signer: Signer = field(default_factory=MemorySigner)
+    clock: FrozenClock = field(default_factory=FrozenClock)
+    hasher: PlainHasher = field(default_factory=PlainHasher)
+    issuer: str = ISSUER
+    service: str = SERVICE
+
+    def __post_init__(self) -> None:
+        self.ring = KeyRing(self.table, self.signer, self.clock)
+        self.tokens = Tokens(
+            issuer=self.issuer,
+            service=self.service,
+            signer=self.ring,
+            verifier=self.ring,
+            keys=self.ring,
+            clock=self.clock,
+        )
+        self.accounts = Accounts(self.table, self.hasher, self.clock)
+        self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, self.service)
+
+    def another(self, *, issuer: str = ISSUER, service: str = SERVICE) -> Instance:
+        return Instance(self.table, self.signer, self.clock, self.hasher, issuer, service)

@@ -1,0 +1,185 @@
+"""The whole program behind one door, on adapters in memory: what a client would see, without a socket.
+
+    surface = Surface()
+    surface.push_blob("admin/app", b"layer")
+    surface.call("GET", "/v2/admin/app/tags/list").status
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from chalicelib.crypto.keyring import KeyRing
+from chalicelib.entry.application import Application
+from chalicelib.entry.distribution import distribution_door
+from chalicelib.entry.management import management_door
+from chalicelib.entry.token import token_door
+from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.images import Images
+from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import BlobStore, Table
+from chalicelib.registry.pushes import Pushes, Sparse
+from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.removals import Removals
+from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.uploads import Uploads
+from chalicelib.wire.distribution.call import Registry
+from chalicelib.wire.http import Request, Response
+from chalicelib.wire.token import TokenServices
+from tests.frozen_clock import FrozenClock
+from tests.memory_blobs import MemoryBlobs
+from tests.memory_signer import MemorySigner
+from tests.memory_table import MemoryTable
+from tests.plain_hasher import PlainHasher
+
+URL = "http://registry.test:5000"
+SERVICE = "registry.test:5000"
+PASSWORD = "correct horse"
+CONFIG = b'{"architecture":"amd64","os":"linux"}'
+
+
+def registry_on(table: Table, store: BlobStore, clock: FrozenClock, sparse: Sparse = Sparse.NONE) -> Registry:
+    """The domain on the given adapters."""
+    repositories = Repositories(table, clock)
+    blobs = Blobs(table, store, repositories)
+    images = Images(table, store, repositories)
+    return Registry(
+        repositories=repositories,
+        blobs=blobs,
+        uploads=Uploads(table, store, blobs, clock),
+        images=images,
+        pushes=Pushes(table, store, repositories, clock, sparse),
+        removals=Removals(table, store, repositories, images),
+        referrers=Referrers(table, repositories, images),
+        accounts=Accounts(table, PlainHasher(), clock),
+    )
+
+
+@dataclass
+class Surface:
+    """The program, and a client of it that fetches tokens as challenges ask. ``credentials`` "" is anonymous."""
+
+    table: Table = field(default_factory=MemoryTable)
+    clock: FrozenClock = field(default_factory=FrozenClock)
+    blobs: BlobStore | None = None
+    sparse: Sparse = Sparse.NONE
+    credentials: str = f"admin:{PASSWORD}"
+
+    def __post_init__(self) -> None:
+        self.store = self.blobs or MemoryBlobs(self.clock)
+        self.registry = registry_on(self.table, self.store, self.clock, self.sparse)
+        self.accounts = Accounts(self.table, PlainHasher(), self.clock)
+        self.accounts.ensure_admin(PASSWORD)
+        ring = KeyRing(self.table, MemorySigner(), self.clock)
+        self.tokens = Tokens(issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, clock=self.clock)
+        services = TokenServices(
+            accounts=self.accounts,
+            tokens=self.tokens,
+            refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
+            repositories=self.registry.repositories,
+            realm=f"{URL}/auth/token",
+        )
+        self.app = Application(
+            "slipway-under-test",
+            (
+                distribution_door(self.registry, self.tokens, f"{URL}/auth/token", SERVICE),
+                token_door(services),
+                management_door(self.registry.repositories, self.accounts, self.table),
+            ),
+        )
+
+    # ------------------------------------------------------------------------------------------------------- requests
+
+    def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Response:
+        """One request as it is, no token added; header names with ``_`` for ``-``."""
+        parts = urlsplit(url)
+        query: dict[str, tuple[str, ...]] = {}
+        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+            query[name] = (*query.get(name, ()), value)
+        named = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+        return self.app.answer(Request(method, parts.path, query, named, body, raw_path=parts.path, request_id="r1"))
+
+    def call(self, method: str, url: str, body: bytes = b"", **headers: str) -> Response:
+        """One request as a client makes it: a 401 is answered by fetching the token that it asks for."""
+        refused = self.send(method, url, body, **headers)
+        if refused.status != 401:
+            return refused
+        scope = re.search(r'scope="([^"]*)"', refused.headers["WWW-Authenticate"])
+        token = self.token(scope[1] if scope else "")
+        return self.send(method, url, body, authorization=f"Bearer {token}", **headers)
+
+    def token(self, *scopes: str) -> str:
+        """A token for these scopes, by the client's credentials."""
+        basic = {"authorization": f"Basic {base64.b64encode(self.credentials.encode()).decode()}"}
+        query = urlencode([("service", SERVICE), *(("scope", scope) for scope in scopes if scope)])
+        answer = self.send("GET", f"/auth/token?{query}", **(basic if self.credentials else {}))
+        assert answer.status == 200, answer.body
+        return str(json.loads(answer.body)["token"])
+
+    # -------------------------------------------------------------------------------------------------------- content
+
+    def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> Digest:
+        digest = Digest.of(content, algorithm)
+        answer = self.call("POST", f"/v2/{name}/blobs/uploads/?digest={digest}", content)
+        assert answer.status == 201, answer.body
+        return digest
+
+    def push_image(self, name: str, reference: str, *layers: bytes, **fields: object) -> Digest:
+        """An image of these layers, blobs and all, under a tag or (reference "") its digest."""
+        for content in (CONFIG, *layers):
+            self.push_blob(name, content)
+        return self.put_manifest(name, reference, image(*layers, **fields))
+
+    def put_manifest(self, name: str, reference: str, content: bytes) -> Digest:
+        digest = Digest.of(content)
+        answer = self.put(name, reference or str(digest), content)
+        assert answer.status == 201, answer.body
+        return digest
+
+    def put(self, name: str, reference: str, content: bytes, media_type: str = "") -> Response:
+        """The answer to a manifest's PUT, refused or not."""
+        media_type = media_type or str(json.loads(content)["mediaType"])
+        return self.call("PUT", f"/v2/{name}/manifests/{reference}", content, content_type=media_type)
+
+    def status(self, method: str, url: str) -> int:
+        return self.call(method, url).status
+
+
+def descriptor(content: bytes, media_type: str = "application/vnd.oci.image.layer.v1.tar") -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content)}
+
+
+def image(*layers: bytes, **fields: object) -> bytes:
+    """An image manifest with the one configuration all these tests share."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": descriptor(CONFIG, "application/vnd.oci.image.config.v1+json"),
+            "layers": [descriptor(layer) for layer in layers],
+            **fields,
+        }
+    ).encode()
+
+
+def index(*manifests: bytes, **fields: object) -> bytes:
+    """An image index of these manifests."""
+    entries = [descriptor(content, json.loads(content)["mediaType"]) for content in manifests]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **fields}).encode()
+
+
+def code(response: Response) -> str:
+    """The first error's code."""
+    return str(json.loads(response.body)["errors"][0]["code"])
+
+
+def quoted(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,409 @@
+"""The token service over HTTP, asked as clients ask and as nobody should."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.registry.names import RepositoryName
+from chalicelib.wire.http import Request, Response
+from chalicelib.wire.token import (
+    MAX_SCOPES,
+    TokenServices,
+    challenge,
+    get_ca_certificate,
+    get_keys,
+    get_token,
+    parse_scopes,
+    post_token,
+)
+from tests.issuing import Instance
+
+REALM = "https://registry.test/auth/token"
+FORM = "application/x-www-form-urlencoded"
+PASSWORD = "right: pässword"
+
+
+class Shelf:
+    """``library/open`` is public, nothing else is."""
+
+    def visibility(self, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, bool | None]:
+        return {name: str(name) == "library/open" for name in names if str(name).startswith("library/")}
+
+
+class House:
+    def __init__(self) -> None:
+        self.instance = Instance()
+        self.instance.accounts.ensure_admin(PASSWORD)
+        self.services = services(self.instance)
+
+    def get(self, authorization: str = "", **query: str | tuple[str, ...]) -> Response:
+        values = {name: (value,) if isinstance(value, str) else value for name, value in query.items()}
+        headers = {"authorization": authorization} if authorization else {}
+        return get_token(Request("GET", "/auth/token", values, headers), self.services)
+
+    def post(self, *, content_type: str = FORM, body: bytes | None = None, **form: str) -> Response:
+        content = urlencode(form).encode() if body is None else body
+        request = Request("POST", "/auth/token", headers={"content-type": content_type}, body=content)
+        return post_token(request, self.services)
+
+    def granted(self, response: Response) -> dict[str, set[str]]:
+        caller = self.instance.tokens.verify(content(response)["access_token"])
+        return {f"{grant.kind}:{grant.name}": set(grant.actions) for grant in caller.granted}
+
+
+def services(instance: Instance) -> TokenServices:
+    return TokenServices(instance.accounts, instance.tokens, instance.refresh_tokens, Shelf(), REALM)
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def content(response: Response) -> dict[str, Any]:
+    body = json.loads(response.body)
+    assert isinstance(body, dict)
+    return body
+
+
+def form(**changed: str) -> dict[str, str]:
+    """The form of a password grant, as containerd sends it."""
+    fixed = {"grant_type": "password", "service": "registry.test", "client_id": "containerd-client"}
+    return {**fixed, "username": "admin", "password": PASSWORD, **changed}
+
+
+HOUSE = House()
+ADMIN = basic("admin", PASSWORD)
+
+
+# ------------------------------------------------------------------------------------------------------------------- GET
+
+
+def test_docker_login_gets_a_token_and_a_refresh_token() -> None:
+    response = HOUSE.get(ADMIN, account="admin", client_id="docker", offline_token="true", service="registry.test")
+    answer = content(response)
+    assert response.status == 200
+    assert answer["token"] == answer["access_token"]
+    assert answer["expires_in"] == 300
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer["issued_at"])
+    assert (response.headers["Content-Type"], response.headers["Cache-Control"]) == ("application/json", "no-store")
+    assert HOUSE.instance.tokens.verify(answer["token"]).account == "admin"
+    assert HOUSE.instance.refresh_tokens.exchange(answer["refresh_token"]) is not None
+
+
+@pytest.mark.parametrize("flag", ["", "false", "0", "False"])
+def test_no_refresh_token_is_given_unasked(flag: str) -> None:
+    assert "refresh_token" not in content(HOUSE.get(ADMIN, offline_token=flag))
+
+
+def test_scopes_may_come_apart_or_together_and_name_one_repository_twice() -> None:
+    response = HOUSE.get(
+        ADMIN,
+        scope=("repository:admin/a:push,pull", "repository:b/b:pull repository:c:* registry:catalog:*", "repository:b/b:push"),
+    )
+    assert HOUSE.granted(response) == {
+        "repository:admin/a": {"pull", "push"},
+        "repository:b/b": {"pull", "push"},
+        "repository:c": {"pull", "push", "delete", "*"},
+        "registry:catalog": {"*"},
+    }
+
+
+def test_anonymous_pulls_what_is_public_and_nothing_else() -> None:
+    scope = "repository:library/open:pull,push,delete repository:library/shut:pull repository:no/such:pull registry:catalog:*"
+    response = HOUSE.get(scope=scope, offline_token="true")
+    assert response.status == 200
+    assert HOUSE.granted(response) == {"repository:library/open": {"pull"}}
+    assert "refresh_token" not in content(response)
+    caller = HOUSE.instance.tokens.verify(content(response)["token"])
+    assert caller.account == ""
+    assert caller.was_refused("pull", "repository", "library/shut")
+    assert caller.was_refused("pull", "repository", "no/such")
+
+
+def test_anonymous_without_a_scope_gets_a_token_for_nothing() -> None:
+    assert HOUSE.granted(HOUSE.get()) == {}
+
+
+def test_wrong_credentials_are_one_and_the_same_answer() -> None:
+    answers = [
+        HOUSE.get(basic(name, password), offline_token="true", scope="repository:library/open:pull")
+        for name, password in [
+            ("admin", "wrong"),
+            ("nobody", PASSWORD),
+            ("Admin", PASSWORD),
+            ("", ""),
+            ("admin", ""),
+            ("a/b", "x"),
+        ]
+    ]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0].status == 401
+    assert content(answers[0])["errors"][0]["code"] == "UNAUTHORIZED"
+    assert answers[0].headers["WWW-Authenticate"] == f'Basic realm="{REALM}",charset="UTF-8"'
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic YQ",
+        "Basic " + base64.b64encode(b"admin").decode(),
+        "Basic " + base64.b64encode(b"\xff\xfe:x").decode(),
+        "Basic " + base64.b64encode(b"admin:" + b"x" * 1_000_000).decode(),
+        "Basic " + "A" * 3_000_001,
+        "Basic é",
+        "Bearer abc",
+        ADMIN + ", " + ADMIN,
+        "Digest username=admin",
+        " ",
+        "\0",
+    ],
+)
+def test_an_authorization_that_cannot_be_read_is_a_401_and_never_anonymous(authorization: str) -> None:
+    assert HOUSE.get(authorization).status == 401
+
+
+@given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "Basic " + base64.b64encode(raw).decode()))
+def test_no_authorization_header_breaks_the_service_or_gets_in(authorization: str) -> None:
+    response = HOUSE.get(authorization, offline_token="true")
+    assert response.status == (401 if authorization else 200)
+
+
+@pytest.mark.parametrize("scheme", ["basic", "BASIC", "Basic", "bAsIc"])
+def test_the_scheme_is_read_in_any_case(scheme: str) -> None:
+    assert HOUSE.get(scheme + ADMIN.removeprefix("Basic")).status == 200
+
+
+def test_another_service_is_a_bad_request_and_none_is_ours() -> None:
+    assert HOUSE.get(ADMIN, service="other.test").status == 400
+    assert HOUSE.get(ADMIN, service="").status == 200
+    assert HOUSE.get(ADMIN, service="registry.test", offline_token="maybe").status == 400
+
+
+@pytest.mark.parametrize("account", ["admin", "other", "", "x" * 10_000])
+def test_the_account_parameter_makes_nobody_of_anybody(account: str) -> None:
+    assert HOUSE.instance.tokens.verify(content(HOUSE.get(account=account))["token"]).account == ""
+    assert HOUSE.instance.tokens.verify(content(HOUSE.get(ADMIN, account=account))["token"]).account == "admin"
+
+
+# ------------------------------------------------------------------------------------------------------------------ POST
+
+
+def test_a_password_brings_a_token_with_its_scope() -> None:
+    response = HOUSE.post(**form(scope="repository:admin/a:push,pull repository:admin/b:* unknown:x:y"))
+    answer = content(response)
+    assert response.status == 200
+    assert answer["scope"] == "repository:admin/a:pull,push repository:admin/b:pull,push,delete,*"
+    assert (answer["token"], answer["expires_in"]) == (answer["access_token"], 300)
+    assert "refresh_token" not in answer
+
+
+def test_a_refresh_token_brings_tokens_until_the_password_changes() -> None:
+    house = House()
+    first = content(house.post(**form(access_type="offline")))
+    again = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "docker"}
+    for access_type in ("online", "offline", ""):
+        answer = content(house.post(**again, refresh_token=first["refresh_token"], access_type=access_type))
+        assert house.instance.tokens.verify(answer["access_token"]).account == "admin"
+        assert answer["refresh_token"] == first["refresh_token"]  # the same one, not a new one (spec/auth/oauth)
+    house.instance.accounts.set_password("admin", "new")
+    response = house.post(**again, refresh_token=first["refresh_token"])
+    assert response.status == 401
+    assert content(response)["error"] == "invalid_grant"
+
+
+def test_a_refresh_token_outlives_the_process() -> None:
+    house = House()
+    token = content(house.post(**form(access_type="offline")))["refresh_token"]
+    house.services = services(house.instance.another())
+    answer = house.post(grant_type="refresh_token", service="registry.test", client_id="x", refresh_token=token)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"password": "wrong"},
+        {"username": "nobody"},
+        {"username": "ADMIN"},
+        {"grant_type": "refresh_token", "refresh_token": "slr_made-up"},
+        {"grant_type": "refresh_token", "refresh_token": "\0" * 1000},
+    ],
+)
+def test_wrong_credentials_are_401_in_both_languages_and_never_403(changed: Mapping[str, str]) -> None:
+    response = HOUSE.post(**form(**changed))
+    assert response.status == 401
+    assert content(response)["error"] == "invalid_grant"
+    assert content(response)["errors"][0]["code"] == "UNAUTHORIZED"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"grant_type": ""}, "invalid_request"),
+        ({"grant_type": "authorization_code"}, "unsupported_grant_type"),
+        ({"service": ""}, "invalid_request"),
+        ({"service": "other.test"}, "invalid_request"),
+        ({"client_id": ""}, "invalid_request"),
+        ({"client_id": "a\nb"}, "invalid_request"),
+        ({"username": ""}, "invalid_request"),
+        ({"password": ""}, "invalid_request"),
+        ({"grant_type": "refresh_token"}, "invalid_request"),
+        ({"access_type": "forever"}, "invalid_request"),
+    ],
+)
+def test_a_bad_form_is_a_400_in_both_languages(changed: Mapping[str, str], error: str) -> None:
+    response = HOUSE.post(**form(**changed))
+    assert response.status == 400
+    assert content(response)["error"] == error
+    assert content(response)["errors"][0]["message"] == content(response)["error_description"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"grant_type=%ff",
+        b"&" * 100_000,
+        b"a=1&" * 1000,
+        b"x" * 100_000,
+        b"{}",
+        "grant_type=ß".encode(),
+        b"%",
+        b"=",
+    ],
+)
+def test_a_body_that_is_no_form_is_a_400(body: bytes) -> None:
+    assert HOUSE.post(body=body).status == 400
+
+
+@pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data; boundary=x", "text/plain"])
+def test_a_form_of_another_type_is_a_400(content_type: str) -> None:
+    assert HOUSE.post(content_type=content_type, **form()).status == 400
+
+
+def test_a_charset_beside_the_type_does_no_harm() -> None:
+    assert HOUSE.post(content_type=FORM.upper() + "; charset=UTF-8", **form()).status == 200
+
+
+@given(
+    st.binary(max_size=200)
+    | st.dictionaries(st.sampled_from(list(form())), st.text(max_size=20)).map(
+        lambda d: urlencode(d).encode("ascii", "replace") if all(v.isprintable() for v in d.values()) else b"%"
+    )
+)
+def test_no_body_breaks_the_service(body: bytes) -> None:
+    assert HOUSE.post(body=body).status in {400, 401}
+
+
+def test_a_repeated_field_counts_once_and_the_first_time() -> None:
+    body = urlencode([*form().items(), ("username", "nobody"), ("service", "other.test")]).encode()
+    assert HOUSE.post(body=body).status == 200
+
+
+# ---------------------------------------------------------------------------------------------------------------- scopes
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "",
+        ":",
+        "::",
+        "repository",
+        "repository:a",
+        "repository:a:",
+        "repository::pull",
+        "repository:A:pull",
+        "repository:../x:pull",
+        "repository:a//b:pull",
+        "repository:a:frobnicate",
+        "repository:a:PULL",
+        "repository:a: pull",
+        "repository:host:5000/a:pull",
+        "repository:a%2fb:pull",
+        "repository:" + "a" * 300 + ":pull",
+        "registry:catalog:pull",
+        "registry:other:*",
+        "image:a:pull",
+        "*:*:*",
+        "repository:*:pull",
+        "repository:a\0:pull",
+        "repository:é:pull",
+    ],
+)
+def test_scopes_that_mean_nothing_are_left_out(scope: str) -> None:
+    asked = parse_scopes([scope])
+    assert (dict(asked.repositories), asked.catalog) == ({}, False)
+    assert HOUSE.granted(HOUSE.get(ADMIN, scope=f"{scope} repository:good:pull")) == {"repository:good": {"pull"}}
+
+
+def test_a_class_and_an_unknown_action_change_nothing() -> None:
+    asked = parse_scopes(["repository(plugin):a/b:pull,frobnicate"])
+    assert asked.repositories == {RepositoryName.parse("a/b"): {"pull"}}
+
+
+def test_scopes_are_bounded() -> None:
+    scopes = [f"repository:r{number}:pull" for number in range(5_000)]
+    assert len(parse_scopes(scopes).repositories) == len(parse_scopes([" ".join(scopes)]).repositories) == MAX_SCOPES
+    response = HOUSE.get(ADMIN, scope=tuple(scopes))
+    assert response.status == 200
+    assert len(content(response)["token"]) < 6 * 1024
+
+
+def test_the_scope_answered_is_what_the_token_holds_when_not_all_fit() -> None:
+    scope = " ".join(f"repository:team/{'x' * 60}{number}:pull" for number in range(100))
+    answer = HOUSE.post(**form(scope=scope))
+    answered = [each.rpartition(":")[0] for each in content(answer)["scope"].split(" ")]
+    assert answered == list(HOUSE.granted(answer))
+    assert 0 < len(answered) < 100
+
+
+@given(st.lists(st.text(max_size=60), max_size=5))
+@settings(max_examples=50)
+def test_no_scope_breaks_the_service(scopes: list[str]) -> None:
+    assert HOUSE.granted(HOUSE.get(scope=tuple(scopes))) == {}
+
+
+# -------------------------------------------------------------------------------------------------------------- the rest
+
+
+def test_the_root_and_the_keys_are_there_before_any_token() -> None:
+    fresh = services(Instance())
+    authority = get_ca_certificate(Request("GET", "/ca"), fresh)
+    assert authority.status == 200
+    assert authority.body.startswith(b"-----BEGIN CERTIFICATE-----\n")
+    keys = get_keys(Request("GET", "/.well-known/jwks.json"), fresh)
+    assert keys.status == 200
+    assert [key["kty"] for key in content(keys)["keys"]] == ["EC"]
+
+
+def test_a_challenge_names_what_it_was_given() -> None:
+    assert challenge(REALM, "registry.test", "repository:a/b:pull,push", "insufficient_scope") == (
+        'Bearer realm="https://registry.test/auth/token",service="registry.test",'
+        'scope="repository:a/b:pull,push",error="insufficient_scope"'
+    )
+    assert challenge(REALM, "registry.test") == f'Bearer realm="{REALM}",service="registry.test"'
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_a_challenge_cannot_be_broken_out_of(service: str, scope: str) -> None:
+    value = challenge(REALM, service, scope)
+    assert value.isascii()
+    assert value.isprintable()
+    names = re.findall(r'(?:^Bearer |,)([a-z]+)="((?:[^"\\]|\\.)*)"', value)
+    assert "Bearer " + ",".join(f'{name}="{quoted}"' for name, quoted in names) == value
+    assert {name for name, _ in names} <= {"realm", "service", "scope"}

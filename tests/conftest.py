@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.emulator import Emulator, start
 
@@ -15,3 +16,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     each makes tables, buckets and keys under names of its own."""
     with start(tmp_path_factory.mktemp("emulator")) as running:
         yield running
+
+
+# A deadline would assert on the clock of a shared machine.
+settings.register_profile("slipway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slipway")

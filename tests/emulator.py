@@ -89,7 +89,7 @@ def install() -> Path:
     test processes ask at the same time."""
     python = HOME / "bin" / "python"
     stamp = HOME / "installed"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
     HOME.mkdir(exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -130,8 +130,7 @@ def start(folder: Path, *, services: Sequence[str] = SERVICES, region: str = "eu
                 yield root.user("tests", [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
                 return
         finally:
-            process.terminate()
-            process.wait()
+            _end(process)
     raise RuntimeError("the emulator did not start: " + log.read_text()[-2_000:])
 
 
@@ -141,6 +140,15 @@ def _spawn(python: Path, settings: dict[str, str], log: Path) -> subprocess.Pope
         return subprocess.Popen(
             [str(python), "-m", "ministack"], env=settings, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

@@ -8,7 +8,7 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 
-from chalicelib.local.conditions import check_item, check_key, check_transaction, holds, outcome
+from chalicelib.local.conditions import check_item, check_key, check_partition, check_transaction, check_write, holds, outcome
 from chalicelib.registry.ports import (
     Attributes,
     ConditionFailed,
@@ -35,11 +35,14 @@ class MemoryTable:
 
     def get(self, key: Key) -> Attributes | None:
         """See ``Table.get``."""
+        check_key(key)
         found = self._items.get(key)
         return None if found is None else _copied(found)
 
     def batch_get(self, keys: Sequence[Key]) -> Mapping[Key, Attributes]:
         """See ``Table.batch_get``."""
+        for key in keys:
+            check_key(key)
         with self._lock:
             return {key: _copied(self._items[key]) for key in keys if key in self._items}
 
@@ -64,6 +67,7 @@ class MemoryTable:
         """See ``Table.query``."""
         if limit is not None and limit < 0:
             raise ValueError(f"a limit of {limit}")
+        check_partition(partition)
         with self._lock:
             sorts = self._sorts.get(partition, [])
             if backward:
@@ -92,7 +96,7 @@ class MemoryTable:
 
     def _apply(self, writes: Sequence[Write]) -> None:
         for write in writes:
-            check_key(write.key)
+            check_write(write)
         with self._lock:
             before = [self._items.get(write.key) for write in writes]
             failed = tuple(

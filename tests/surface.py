@@ -1,8 +1,8 @@
 """The whole program behind one door, on adapters in memory: what a client would see, without a socket.
 
-    surface = Surface()
-    surface.push_blob("admin/app", b"layer")
-    surface.call("GET", "/v2/admin/app/tags/list").status
+surface = Surface()
+surface.push_blob("admin/app", b"layer")
+surface.call("GET", "/v2/admin/app/tags/list").status
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from chalicelib.crypto.keyring import KeyRing
 from chalicelib.entry.application import Application
@@ -105,7 +105,7 @@ class Surface:
         for name, value in parse_qsl(parts.query, keep_blank_values=True):
             query[name] = (*query.get(name, ()), value)
         named = {name.replace("_", "-").lower(): value for name, value in headers.items()}
-        return self.app.answer(Request(method, parts.path, query, named, body, raw_path=parts.path, request_id="r1"))
+        return self.app.answer(Request(method, unquote(parts.path), query, named, body, raw_path=parts.path, request_id="r1"))
 
     def call(self, method: str, url: str, body: bytes = b"", **headers: str) -> Response:
         """One request as a client makes it: a 401 is answered by fetching the token that it asks for."""
@@ -180,6 +180,3 @@ def code(response: Response) -> str:
     """The first error's code."""
     return str(json.loads(response.body)["errors"][0]["code"])
 
-
-def quoted(text: str) -> str:
-    return quote(text, safe="")

@@ -62,6 +62,7 @@ _CONTENT_TYPE = "application/octet-stream"
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _STAGED, _PARTS = "~staged/", "~parts/"
 _Client: TypeAlias = Any  # made by boto3 at run time; there are no types to import
+_Session: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class S3Blobs:
 
     ``prefix`` is put before every key. ``endpoint`` (a URL without path) stands before AWS_ENDPOINT_URL_S3 and
     AWS_ENDPOINT_URL; without any it is AWS. ``path_style``: the bucket in the path rather than in the host name; None
-    means for every endpoint but AWS. The role needs s3:ListBucket, or S3 answers 403 for what is not there.
+    means for every endpoint but AWS. The role needs s3:ListBucket, or S3 answers 403 for what is not there. ``part`` is
+    the limit of that name above; a ``client`` of boto is built on first use unless one is given.
     """
 
     def __init__(
@@ -133,6 +135,8 @@ class S3Blobs:
         endpoint: str = "",
         path_style: bool | None = None,
         environment: Mapping[str, str] = os.environ,
+        part: int = PART,
+        client: _Client | None = None,
     ) -> None:
         self._bucket = bucket
         self._clock = clock
@@ -143,7 +147,9 @@ class S3Blobs:
         self._endpoint = (endpoint or named[0] or named[1] or "").rstrip("/")
         self._path_style = bool(self._endpoint) if path_style is None else path_style
         self._guard = Lock()
-        self._built: tuple[Any, _Client] | None = None
+        self._part = part
+        self._client = client
+        self._session: _Session = None
 
     # ------------------------------------------------------------------------------------------------------- writing
 
@@ -275,7 +281,8 @@ class S3Blobs:
         given = self._environment.get
         if access_key := given("AWS_ACCESS_KEY_ID"):
             return _Credentials(access_key, given("AWS_SECRET_ACCESS_KEY", ""), given("AWS_SESSION_TOKEN", ""))
-        found = self._boto()[0].get_credentials()
+        with self._guard:
+            found = self._boto().get_credentials()
         if found is None:
             raise RuntimeError("no AWS credentials to sign a link with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         frozen = found.get_frozen_credentials()
@@ -324,7 +331,7 @@ class S3Blobs:
         """Make the staged bytes the object under ``key``. None if they hash otherwise, False if the index changed meanwhile.
         Raises BlobMissing if parts are gone."""
         hashing = hashlib.new(digest.algorithm)
-        with _Assembly(self._s3, self._bucket, self._name(key), index.size) as assembly:
+        with _Assembly(self._s3, self._bucket, self._name(key), self._part_size(index.size)) as assembly:
             for chunk in self._read(_spans(key, index, 0, index.size)):
                 hashing.update(chunk)
                 assembly.add(chunk)
@@ -335,6 +342,10 @@ class S3Blobs:
                 return False
             assembly.complete()
             return True
+
+    def _part_size(self, size: int) -> int:
+        """Bytes of a part so that S3's 10,000 are enough."""
+        return max(self._part, -(-size // 10_000))
 
     def _prove_again(self, key: str, digest: Digest) -> int | None:
         hashing, size = hashlib.new(digest.algorithm), 0
@@ -351,26 +362,29 @@ class S3Blobs:
 
     @property
     def _s3(self) -> _Client:
-        return self._boto()[1]
-
-    def _boto(self) -> tuple[Any, _Client]:
-        """The boto session and its S3 client, built once: neither may be built by two threads at a time."""
+        """The client, built once: building is not for two threads at a time."""
         with self._guard:
-            if self._built is None:
-                from boto3.session import Session
+            if self._client is None:
                 from botocore.config import Config
 
                 style = "path" if self._path_style else "virtual"
-                session = Session(
-                    aws_access_key_id=self._environment.get("AWS_ACCESS_KEY_ID"),
-                    aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
-                    aws_session_token=self._environment.get("AWS_SESSION_TOKEN"),
-                    region_name=self._region,
-                )
                 retries = {"mode": "standard", "total_max_attempts": 4}
                 config = Config(s3={"addressing_style": style}, retries=retries, max_pool_connections=64)
-                self._built = session, session.client("s3", endpoint_url=self._endpoint or None, config=config)
-            return self._built
+                self._client = self._boto().client("s3", endpoint_url=self._endpoint or None, config=config)
+            return self._client
+
+    def _boto(self) -> _Session:
+        """The boto session, under the guard."""
+        if self._session is None:
+            from boto3.session import Session
+
+            self._session = Session(
+                aws_access_key_id=self._environment.get("AWS_ACCESS_KEY_ID"),
+                aws_secret_access_key=self._environment.get("AWS_SECRET_ACCESS_KEY"),
+                aws_session_token=self._environment.get("AWS_SESSION_TOKEN"),
+                region_name=self._region,
+            )
+        return self._session
 
     def _name(self, key: str) -> str:
         return self._prefix + key
@@ -432,10 +446,10 @@ class S3Blobs:
 class _Assembly:
     """An object that grows under a name and is not there before ``complete``. Memory: one part."""
 
-    def __init__(self, s3: _Client, bucket: str, name: str, size: int) -> None:
+    def __init__(self, s3: _Client, bucket: str, name: str, part: int) -> None:
         self._s3 = s3
         self._where = {"Bucket": bucket, "Key": name}
-        self._part = max(PART, -(-size // 10_000))
+        self._part = part
         self._buffer = bytearray()
         self._upload = ""
         self._parts: list[dict[str, object]] = []

@@ -57,15 +57,13 @@ def holds(condition: Condition, attributes: Attributes | None) -> bool:  # noqa:
 
 def updated(update: Update, attributes: Attributes | None) -> dict[str, Value]:
     """The attributes after the update. ValueError if it names an attribute twice, or adds to or of what is no integer."""
-    named = [*update.set, *update.add, *update.remove]
-    if len(set(named)) != len(named):
-        raise ValueError(f"an update names an attribute twice: {sorted(named)}")
+    _check_update(update)
     result = dict(attributes or {})
     result.update(update.set)
     for attribute, amount in update.add.items():
         present = result.get(attribute, 0)
-        if not _is_integer(present) or not _is_integer(amount):
-            raise ValueError(f"cannot add {amount!r} to {attribute!r}: not integers")
+        if not _is_integer(present):
+            raise ValueError(f"cannot add to {attribute!r}: it holds {type(present).__name__}")
         result[attribute] = present + amount  # type: ignore[operator]  # narrowed by _is_integer
     for attribute in update.remove:
         result.pop(attribute, None)
@@ -93,11 +91,26 @@ def check_transaction(writes: Sequence[Write]) -> None:
         raise ValueError("a transaction names a key twice")
 
 
+def check_write(write: Write) -> None:
+    """ValueError if the write makes no sense whatever it finds."""
+    check_key(write.key)
+    if isinstance(write, Put):
+        check_item(write.key, write.attributes)
+    elif isinstance(write, Update):
+        _check_update(write)
+
+
 def check_key(key: Key) -> None:
     """ValueError if the key is one that no item can have."""
-    for name, text, most in (("partition", key.partition, MAX_PARTITION), ("sort", key.sort, MAX_SORT)):
-        if not 1 <= len(text.encode()) <= most:
-            raise ValueError(f"{name} key of {len(text.encode())} bytes, 1 to {most} allowed")
+    check_partition(key.partition)
+    if not 1 <= len(key.sort.encode()) <= MAX_SORT:
+        raise ValueError(f"a sort key of {len(key.sort.encode())} bytes, 1 to {MAX_SORT} allowed")
+
+
+def check_partition(partition: str) -> None:
+    """ValueError if no item can lie there."""
+    if not 1 <= len(partition.encode()) <= MAX_PARTITION:
+        raise ValueError(f"a partition of {len(partition.encode())} bytes, 1 to {MAX_PARTITION} allowed")
 
 
 def check_item(key: Key, attributes: Attributes) -> None:
@@ -109,6 +122,17 @@ def check_item(key: Key, attributes: Attributes) -> None:
     size += sum(len(name.encode()) + _size(value) for name, value in attributes.items())
     if size > MAX_ITEM:
         raise ValueError(f"an item of {size} bytes, {MAX_ITEM} allowed")
+
+
+def _check_update(update: Update) -> None:
+    named = [*update.set, *update.add, *update.remove]
+    if len(set(named)) != len(named):
+        raise ValueError(f"an update names an attribute twice: {sorted(named)}")
+    for value in update.set.values():
+        _size(value)
+    for attribute, amount in update.add.items():
+        if not _is_integer(amount):
+            raise ValueError(f"cannot add {amount!r} to {attribute!r}: no integer")
 
 
 def _size(value: Value) -> int:

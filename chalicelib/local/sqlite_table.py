@@ -24,7 +24,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from chalicelib.local.conditions import check_item, check_key, check_transaction, holds, outcome
+from chalicelib.local.conditions import check_item, check_key, check_partition, check_transaction, check_write, holds, updated
 from chalicelib.registry.ports import (
     Attributes,
     Check,
@@ -96,11 +96,16 @@ class SqliteTable:
             row = connection.execute(_GET, key).fetchone()
         finally:
             self._idle.append(connection)
-        return None if row is None else _attributes(*row)
+        if row is None:
+            check_key(key)  # what DynamoDB refuses is refused here, at no cost to what is found
+            return None
+        return _attributes(*row)
 
     def batch_get(self, keys: Sequence[Key]) -> Mapping[Key, Attributes]:
         """See ``Table.batch_get``."""
         wanted = list(dict.fromkeys(keys))
+        for key in wanted:
+            check_key(key)
         found: dict[Key, Attributes] = {}
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
@@ -132,7 +137,10 @@ class SqliteTable:
         bounds, parameters = _range(prefix, after, backward=backward)
         order = " ORDER BY sort DESC" if backward else " ORDER BY sort"
         statement = f"{_ITEMS} WHERE partition = ?{bounds}{order} LIMIT ?"
-        return self._items(statement, [partition, *parameters, -1 if limit is None else _natural(limit)])
+        items = self._items(statement, [partition, *parameters, -1 if limit is None else _natural(limit)])
+        if not items:
+            check_partition(partition)
+        return items
 
     def walk(self, cursor: str | None = None, limit: int = 100) -> Walked:
         """See ``Table.walk``. The cursor is the last key, as a JSON list."""
@@ -151,9 +159,12 @@ class SqliteTable:
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         partial.unlink(missing_ok=True)
-        with _full_is_store_full(), self._reading() as connection, closing(sqlite3.connect(partial)) as copy:
-            connection.backup(copy)
-        partial.replace(target)
+        try:
+            with _full_is_store_full(), self._reading() as connection, closing(sqlite3.connect(partial)) as copy:
+                connection.backup(copy)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
         _sync(target.parent)
 
     def close(self) -> None:
@@ -179,6 +190,7 @@ class SqliteTable:
     def _prepare(self, max_bytes: int | None) -> None:
         """Bring the file to this release's layout, and the writer to what the promises need."""
         try:
+            _schema(self._writer)  # before anything is changed
             _enter_wal(self._writer)
             with _transaction(self._writer) as connection:
                 _migrate(connection)
@@ -208,9 +220,9 @@ class SqliteTable:
     def _apply(self, writes: Sequence[Write]) -> None:
         """All of the writes or none, judged inside the transaction that makes them."""
         # What needs no look at the table is done before the others are made to wait.
-        ready = [_row(write.key, write.attributes) if isinstance(write, Put) else None for write in writes]
         for write in writes:
-            check_key(write.key)
+            check_write(write)
+        ready = [_row(write.key, write.attributes) if isinstance(write, Put) else None for write in writes]
         with self._writing, _full_is_store_full(), _transaction(self._writer) as connection:
             before = [self._before(write) for write in writes]
             failed = tuple(
@@ -225,7 +237,9 @@ class SqliteTable:
                     case Put():
                         connection.execute(_PUT, row or ())
                     case Update():
-                        connection.execute(_PUT, _row(write.key, outcome(write, attributes) or {}))
+                        after = updated(write, attributes)
+                        check_item(write.key, after)
+                        connection.execute(_PUT, _row(write.key, after))
                     case Delete():
                         connection.execute(_DELETE, write.key)
                     case Check():
@@ -248,12 +262,17 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file's layout to this release's. Raises NewerSchema."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _schema(connection: sqlite3.Connection) -> int:
+    """The version of the file's layout, 0 if it is new. Raises NewerSchema."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
         raise NewerSchema(f"the file has schema {version} and this release knows {SCHEMA} at most: use a newer release")
-    if version < SCHEMA:
+    return version
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file's layout to this release's. Raises NewerSchema."""
+    if _schema(connection) < SCHEMA:
         connection.execute(_CREATE)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
@@ -276,7 +295,8 @@ def _full_is_store_full() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        code: int = getattr(error, "sqlite_errorcode", 0)  # errors of Python's own module have none
+        if code & 0xFF == sqlite3.SQLITE_FULL:
             raise StoreFull(str(error)) from error
         raise
 
@@ -307,8 +327,7 @@ def successor(prefix: str) -> str:
 
 
 def _row(key: Key, attributes: Attributes) -> tuple[str, str, str, bytes | None]:
-    """The columns of an item. ValueError if a table does not take it."""
-    check_item(key, attributes)
+    """The columns of an item that was checked."""
     pieces: list[bytes] = []
     text = _encode(_marked(attributes, pieces))
     return key.partition, key.sort, text, b"".join(pieces) if pieces else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
-from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ class Gateway:
     async def _serve_link(self, scope: dict[str, Any], head: Head, body: Body, send: Send) -> None:
         if not body.complete:
             return await write_and_close(refused(400, "UNSUPPORTED", "a link takes no body"), body, send)
-        return await self._downloads.serve(head, send, _leaving(scope))
+        return await self._downloads.serve(head, send, scope["state"]["connection"])
 
     async def _call_in_pool(self, head: Head, body: bytes) -> Answer:
         loop = asyncio.get_running_loop()
@@ -108,8 +107,3 @@ def reads_only(head: Head) -> bool:
 def is_internal(path: str) -> bool:
     """Whether a decoded path leads to what only the server may call, however it is spelt."""
     return "_relay" in path and posixpath.normpath("/" + path.lstrip("/")).split("/")[1] == "_relay"
-
-
-def _leaving(scope: dict[str, Any]) -> Callable[[], bool]:
-    connection = scope["state"]["connection"]
-    return lambda: bool(connection.transport.is_closing())

@@ -76,6 +76,15 @@ class Connection(HttpToolsProtocol):
         self._head_since = None
         super().on_headers_complete()
 
+    async def drained(self) -> None:
+        """Return when little waits to be taken by the client, or it is gone."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+
+    def gone(self) -> bool:
+        """Whether the connection is closed, by either side."""
+        return self.transport.is_closing()
+
     def sweep(self, now: float) -> None:
         """Close the connection if the client has let a deadline pass."""
         if self.transport.is_closing():

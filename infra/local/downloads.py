@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from concurrent.futures import Executor
 from email.utils import format_datetime
 from typing import IO, NamedTuple, Protocol
@@ -20,7 +19,7 @@ from infra.local.events import Answer, Head, Headers
 PREFIX = "/_blobs/"
 
 BLOCK = 256 * 1024
-"""Read at once. A reader that stalls holds two of them, so a hundred of those hold 50 MiB."""
+"""Read at once. A reader that stalls holds one, so a hundred of them hold 25 MiB."""
 
 _RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.ASCII)
 _FAR = 10**18
@@ -43,6 +42,16 @@ class LinkedBlobs(BlobStore, Protocol):
 
     def linked(self, method: str, path: str, query: str) -> Linked | None:
         """What the link stands for; None if it is not this store's for ``method`` or has expired. Both are raw."""
+
+
+class Reader(Protocol):
+    """The client at the other end of the connection."""
+
+    async def drained(self) -> None:
+        """Return when little waits to be taken by the client, or it is gone."""
+
+    def gone(self) -> bool:
+        """Whether it has closed the connection."""
 
 
 class Span(NamedTuple):
@@ -82,8 +91,8 @@ class Downloads:
         self._blobs = blobs
         self._pool = pool
 
-    async def serve(self, head: Head, send: Send, gone: Callable[[], bool]) -> None:
-        """Answer one request; ``gone`` says whether the client has left."""
+    async def serve(self, head: Head, send: Send, reader: Reader) -> None:
+        """Answer one request."""
         if head.method not in {"GET", "HEAD"}:
             answer = refused(405, "UNSUPPORTED", "a link is good for GET or HEAD")
             return await write(answer._replace(headers=[*answer.headers, (b"allow", b"GET, HEAD")]), send)
@@ -96,7 +105,7 @@ class Downloads:
         if file is None:
             return await send({"type": "http.response.body", "body": b""})
         try:
-            await self._stream(file, span.end - span.start, send, gone)
+            await self._stream(file, span.end - span.start, send, reader)
         finally:
             file.close()
         return None
@@ -129,10 +138,13 @@ class Downloads:
             return _missing()
         return status, headers, span, file
 
-    async def _stream(self, file: IO[bytes], left: int, send: Send, gone: Callable[[], bool]) -> None:
-        """The next block is read while the last one drains into the socket; ``send`` waits when too much is queued."""
+    async def _stream(self, file: IO[bytes], left: int, send: Send, reader: Reader) -> None:
+        """A block is read when the one before it is with the kernel, but for what a socket's buffer holds anyway."""
         loop = asyncio.get_running_loop()
-        while left and not gone():
+        while left:
+            await reader.drained()
+            if reader.gone():
+                return
             block = await loop.run_in_executor(self._pool, file.read, min(BLOCK, left))
             if not block:
                 # A blob became shorter under its link. The server closes the connection: the client sees it cut off.

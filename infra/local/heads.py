@@ -66,6 +66,10 @@ def head_of(scope: dict[str, Any], sources: Sources) -> tuple[Head, int | None]:
             headers[name] = value
     if size > MAX_HEAD:
         raise HeadTooLarge(f"the request line and headers are larger than the {MAX_HEAD} bytes allowed")
+    if not scope["raw_path"].startswith(b"/"):
+        raise HeadInvalid("the request's target is no path")
+    if "host" not in headers and scope["http_version"] == "1.1":
+        raise HeadInvalid("there is no Host header")
     length = None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
     client = scope["client"]
     source = sources.of(client[0] if client else "", headers.get("x-forwarded-for", ""))

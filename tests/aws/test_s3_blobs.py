@@ -10,17 +10,20 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.s3_blobs import PART, S3Blobs
+from chalicelib.aws.s3_blobs import LINK_SECONDS, S3Blobs
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobStore, Shown, WrongOffset
+from chalicelib.registry.ports import BlobStore, Shown, StoreFull, WrongOffset
 from tests.contracts.blob_store import KEY, BlobStoreContract, Fetched, content_of, proven
 from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
@@ -28,10 +31,11 @@ from tests.frozen_clock import FrozenClock
 BUCKET = "blobs-contract"
 ROOT = Path(__file__).resolve().parents[2]
 PREFIXES = itertools.count()
+Client: TypeAlias = Any  # boto3's have no types to import
 
 
 @pytest.fixture(scope="module")
-def s3(emulator: Emulator) -> Iterator[Any]:
+def s3(emulator: Emulator) -> Iterator[Client]:
     client = boto3.client("s3", **emulator.client_arguments())
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": emulator.region})
     yield client
@@ -39,7 +43,7 @@ def s3(emulator: Emulator) -> Iterator[Any]:
 
 
 @pytest.fixture
-def prefix(s3: Any) -> str:
+def prefix(s3: Client) -> str:
     """A place of its own in the bucket for each test."""
     return f"{next(PREFIXES)}/"
 
@@ -56,10 +60,10 @@ def blobs(emulator: Emulator, prefix: str, clock: FrozenClock) -> S3Blobs:
 
 class TestS3Blobs(BlobStoreContract):
     @pytest.fixture
-    def store(self, emulator: Emulator, prefix: str, clock: FrozenClock) -> S3Blobs:
-        return S3Blobs(BUCKET, clock, prefix=prefix, environment=emulator.environment())
+    def store(self, emulator: Emulator, s3: Client, prefix: str, clock: FrozenClock) -> S3Blobs:
+        return S3Blobs(BUCKET, clock, prefix=prefix, environment=emulator.environment(), client=s3)
 
-    def fetch(self, store: BlobStore, url: str, method: str, byte_range: str = "") -> Fetched:
+    def fetch(self, store: BlobStore, url: str, method: str, byte_range: str = "") -> Fetched:  # noqa: ARG002
         return _fetch(url, method, byte_range)
 
 
@@ -74,7 +78,7 @@ def _fetch(url: str, method: str = "GET", byte_range: str = "") -> Fetched:
             return Fetched(error.code)
 
 
-def _names(s3: Any, prefix: str) -> list[str]:
+def _names(s3: Client, prefix: str) -> list[str]:
     found = s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
     return [each["Key"].removeprefix(prefix) for each in found]
 
@@ -82,7 +86,12 @@ def _names(s3: Any, prefix: str) -> list[str]:
 # --------------------------------------------------------------------------------------------------------------- staging
 
 
-def test_nothing_but_the_object_remains_of_a_proof(s3: Any, blobs: S3Blobs, prefix: str) -> None:
+def test_the_client_is_built_once_by_whoever_comes_first(blobs: S3Blobs) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(blobs.stat, [KEY] * 8)) == [None] * 8
+
+
+def test_nothing_but_the_object_remains_of_a_proof(s3: Client, blobs: S3Blobs, prefix: str) -> None:
     blobs.append(KEY, 0, b"lay")
     blobs.append(KEY, 3, b"xx")
     blobs.append(KEY, 3, b"er")
@@ -92,7 +101,7 @@ def test_nothing_but_the_object_remains_of_a_proof(s3: Any, blobs: S3Blobs, pref
     assert _names(s3, prefix) == [KEY]
 
 
-def test_nothing_remains_of_a_deleted_upload(s3: Any, blobs: S3Blobs, prefix: str) -> None:
+def test_nothing_remains_of_a_deleted_upload(s3: Client, blobs: S3Blobs, prefix: str) -> None:
     blobs.append(KEY, 0, b"layer")
     blobs.delete(KEY)
     with pytest.raises(WrongOffset):
@@ -100,8 +109,9 @@ def test_nothing_remains_of_a_deleted_upload(s3: Any, blobs: S3Blobs, prefix: st
     assert _names(s3, prefix) == []
 
 
-def test_a_blob_of_many_parts_is_assembled(s3: Any, blobs: S3Blobs, prefix: str) -> None:
-    content, step = os.urandom(2 * PART + 1000), 7_000_001
+def test_a_blob_of_many_parts_is_assembled(s3: Client, emulator: Emulator, prefix: str, clock: FrozenClock) -> None:
+    blobs = S3Blobs(BUCKET, clock, prefix=prefix, environment=emulator.environment(), part=1 << 20)
+    content, step = os.urandom((2 << 20) + 1000), 700_001
     for offset in range(0, len(content), step):
         blobs.append(KEY, offset, content[offset : offset + step])
     assert blobs.prove(KEY, Digest.of(b"other")) is None
@@ -111,7 +121,7 @@ def test_a_blob_of_many_parts_is_assembled(s3: Any, blobs: S3Blobs, prefix: str)
     assert s3.head_object(Bucket=BUCKET, Key=prefix + KEY)["ETag"].endswith('-3"')
 
 
-def test_a_proof_cut_short_after_sealing_is_finished_by_the_next(s3: Any, blobs: S3Blobs, prefix: str) -> None:
+def test_a_proof_cut_short_after_sealing_is_finished_by_the_next(s3: Client, blobs: S3Blobs, prefix: str) -> None:
     blobs.append(KEY, 0, b"layer")
     where = {"Bucket": BUCKET, "Key": f"{prefix}~staged/{KEY}"}
     index = s3.get_object(**where)["Body"].read()
@@ -123,7 +133,7 @@ def test_a_proof_cut_short_after_sealing_is_finished_by_the_next(s3: Any, blobs:
     assert _names(s3, prefix) == [KEY]
 
 
-def test_a_proof_cut_short_before_it_cleaned_up_is_finished_by_the_next(s3: Any, blobs: S3Blobs, prefix: str) -> None:
+def test_a_proof_cut_short_before_it_cleaned_up_is_finished_by_the_next(s3: Client, blobs: S3Blobs, prefix: str) -> None:
     blobs.append(KEY, 0, b"layer")
     s3.put_object(Bucket=BUCKET, Key=prefix + KEY, Body=b"layer")
     assert [(found.key, found.size) for found in blobs.list("")] == [(KEY, 5)]
@@ -144,13 +154,17 @@ def test_a_session_token_is_part_of_the_link(emulator: Emulator, blobs: S3Blobs,
         "AWS_ACCESS_KEY_ID": session["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
     }
-    with_token = S3Blobs(BUCKET, clock, prefix=prefix, environment={**environment, "AWS_SESSION_TOKEN": session["SessionToken"]})
+    with_token = S3Blobs(
+        BUCKET, clock, prefix=prefix, environment={**environment, "AWS_SESSION_TOKEN": session["SessionToken"]}
+    )
     assert _fetch(with_token.link(KEY, "GET", Shown())).body == b"layer"
     without = S3Blobs(BUCKET, clock, prefix=prefix, environment=environment)
     assert _fetch(without.link(KEY, "GET", Shown())).status in {400, 403}
 
 
-def test_a_link_signed_with_another_secret_is_refused(emulator: Emulator, blobs: S3Blobs, prefix: str, clock: FrozenClock) -> None:
+def test_a_link_signed_with_another_secret_is_refused(
+    emulator: Emulator, blobs: S3Blobs, prefix: str, clock: FrozenClock
+) -> None:
     proven(blobs, KEY, b"layer")
     environment = {**emulator.environment(), "AWS_SECRET_ACCESS_KEY": "another"}
     assert _fetch(S3Blobs(BUCKET, clock, prefix=prefix, environment=environment).link(KEY, "GET", Shown())).status == 403
@@ -178,16 +192,20 @@ def test_where_links_point(settings: dict[str, Any], environment: dict[str, str]
     assert blobs.link("data/x", "GET", Shown()).startswith(begins)
 
 
-def test_the_signature_is_that_of_the_published_example() -> None:
-    """Figures from "Authenticating Requests: Using Query Parameters" in the Amazon S3 API reference; ours lives shorter."""
-    from botocore.auth import S3SigV4QueryAuth  # what botocore makes of the same request, at the same moment
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    environment = {"AWS_ACCESS_KEY_ID": "id/+", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "to+k/en=="}
-    url = S3Blobs("bucket", FrozenClock(), environment=environment).link("data/x", "GET", Shown("a/b; c=d"))
-    moment = datetime.now(UTC)
-    del moment, url, S3SigV4QueryAuth, AWSRequest, Credentials
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_link_is_what_boto_would_sign(method: str) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "id/+", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "to+k/en=="}
+    arguments = {name.lower(): value for name, value in keys.items()}
+    config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    client = boto3.client("s3", region_name="eu-west-3", config=config, **arguments)
+    wanted = {"Bucket": "bucket", "Key": "data/x_.-", "ResponseContentType": "a/b; c=d~"}
+    theirs = urlsplit(client.generate_presigned_url(f"{method.lower()}_object", wanted, ExpiresIn=LINK_SECONDS))
+    client.close()
+    moment = datetime.strptime(parse_qs(theirs.query)["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    blobs = S3Blobs("bucket", FrozenClock(moment), environment={**keys, "AWS_REGION": "eu-west-3"})
+    ours = urlsplit(blobs.link("data/x_.-", method, Shown("a/b; c=d~")))
+    assert (ours.scheme, ours.netloc, ours.path) == (theirs.scheme, theirs.netloc, theirs.path)
+    assert parse_qs(ours.query) == parse_qs(theirs.query)
 
 
 def test_a_link_needs_no_client() -> None:
@@ -201,12 +219,50 @@ def test_a_link_needs_no_client() -> None:
     subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, check=True)
 
 
+def test_without_keys_in_the_environment_links_are_signed_by_what_boto_finds(
+    emulator: Emulator, blobs: S3Blobs, prefix: str, tmp_path: Path
+) -> None:
+    proven(blobs, KEY, b"layer")
+    file = tmp_path / "credentials"
+    keys = f"aws_access_key_id = {emulator.access_key}\naws_secret_access_key = {emulator.secret_key}\n"
+    file.write_text(f"[default]\n{keys}")
+    program = (
+        "import sys; from chalicelib.aws.s3_blobs import S3Blobs; from chalicelib.registry.ports import Shown\n"
+        "from chalicelib.local.system_clock import SystemClock\n"
+        "print(S3Blobs(sys.argv[1], SystemClock(), prefix=sys.argv[2]).link(sys.argv[3], 'GET', Shown()))"
+    )
+    environment = {name: value for name, value in emulator.environment().items() if "KEY" not in name}
+    environment |= {"PYTHONPATH": str(ROOT), "AWS_SHARED_CREDENTIALS_FILE": str(file)}
+    command = [sys.executable, "-c", program, BUCKET, prefix, KEY]
+    url = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    assert _fetch(url).body == b"layer"
+
+
+# -------------------------------------------------------------------------------------------------------------- failures
+
+
 def test_no_failure_tells_a_secret(emulator: Emulator, clock: FrozenClock) -> None:
-    environment = {**emulator.environment(), "AWS_SESSION_TOKEN": "a-token-that-is-none"}
-    blobs = S3Blobs("no-such-bucket", clock, environment=environment)
+    secret, token = emulator.secret_key, "a-token-that-is-none"
+    blobs = S3Blobs("no-such-bucket", clock, environment={**emulator.environment(), "AWS_SESSION_TOKEN": token})
     with pytest.raises(ClientError) as failed:
         blobs.put(KEY, b"layer")
-    shown = "".join(traceback.TracebackException.from_exception(failed.value, capture_locals=True).format()) + repr(blobs)
-    for secret in (environment["AWS_SECRET_ACCESS_KEY"], "a-token-that-is-none"):
-        assert secret not in str(failed.value) + repr(blobs)
-    assert "X-Amz-Signature" not in shown
+    told = "".join(traceback.format_exception(failed.value)) + repr(blobs)
+    assert not any(hidden in told for hidden in (secret, token, "X-Amz-Signature"))
+
+
+class RefusingS3:
+    """Refuses every write with one code."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def put_object(self, **_: object) -> object:
+        raise ClientError({"Error": {"Code": self._code, "Message": ""}}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("code", "raised"), [("XMinioStorageFull", StoreFull), ("QuotaExceeded", StoreFull), ("AccessDenied", ClientError)]
+)
+def test_a_full_store_is_told_and_other_failures_pass(clock: FrozenClock, code: str, raised: type[Exception]) -> None:
+    with pytest.raises(raised):
+        S3Blobs(BUCKET, clock, client=RefusingS3(code)).put(KEY, b"x")

@@ -1,4 +1,4 @@
-"""Fixtures: one registry for all clients, the images they push, and a sandbox for each test module.
+"""Fixtures: the images that clients push, and a registry and a sandbox for each test module.
 
 The registry is started by `make run`; SLIPWAY_CLIENTS_COMMAND and SLIPWAY_CLIENTS_READY name another one for comparison.
 """
@@ -20,16 +20,22 @@ from tests.clients.wire import Wire
 from tests.conformance.registry_process import CACHE, DEFAULT_COMMAND, DEFAULT_READY_PATH, RunningRegistry, started_registry
 
 
-@pytest.fixture(scope="session")
-def registry() -> Iterator[RunningRegistry]:
+def client_name(request: pytest.FixtureRequest) -> str:
+    return request.path.stem.removeprefix("test_").replace("_", "-")
+
+
+@pytest.fixture(scope="module")
+def registry(request: pytest.FixtureRequest) -> Iterator[RunningRegistry]:
+    """An empty one for each client: some would mount what another client left there, and upload nothing themselves."""
     command = os.environ.get("SLIPWAY_CLIENTS_COMMAND", DEFAULT_COMMAND)
     ready = os.environ.get("SLIPWAY_CLIENTS_READY", DEFAULT_READY_PATH)
-    CACHE.mkdir(exist_ok=True)
-    with started_registry(command, ready_path=ready, log=CACHE / "clients-registry.log") as running:
+    log = CACHE / "clients" / f"registry-{client_name(request)}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with started_registry(command, ready_path=ready, log=log) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wire(registry: RunningRegistry) -> Wire:
     return Wire(registry)
 
@@ -48,8 +54,7 @@ def multi() -> SourceImage:
 def sandbox(registry: RunningRegistry, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Named after the client, so that its repositories are. Its folder is no `tmp_path`: podman wants a path of less than
     50 characters, buildah one that could be an image's name, and whole images must not stay behind."""
-    name = request.path.stem.removeprefix("test_").replace("_", "-")
     folder = Path(tempfile.gettempdir()) / f"slipway-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
-    yield new_sandbox(name, folder, registry)
+    yield new_sandbox(client_name(request), folder, registry)
     shutil.rmtree(folder, ignore_errors=True)

@@ -69,6 +69,17 @@ def test_image(docker: Docker, wire: Wire, debian: SourceImage) -> None:
     docker.run("image", "rm", "--force", by_digest)
 
 
+def test_layers_are_mounted_in_another_repository(docker: Docker, wire: Wire, multi: SourceImage) -> None:
+    sandbox = docker.sandbox
+    first, second = sandbox.reference("origin", multi.tag), sandbox.reference("mounted", multi.tag)
+    loaded(docker, multi, PLATFORMS[0], first)
+    pushed(docker, first)
+    docker.run("tag", first, second)
+    assert "Mounted from" in docker.run("push", second)
+    wire.digests(sandbox.repository("mounted"), multi.tag)
+    docker.run("image", "rm", "--force", first, second)
+
+
 def test_index(docker: Docker, wire: Wire, multi: SourceImage) -> None:
     sandbox = docker.sandbox
     repository, remote = sandbox.repository("multi"), sandbox.reference("multi", multi.tag)

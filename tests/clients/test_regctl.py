@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from tests.clients.images import SourceImage, opened
@@ -40,6 +42,20 @@ def test_push_list_pull_delete(sandbox: Sandbox, wire: Wire, name: str, request:
     assert wire.status(repository, image.digest) == 200
     sandbox.run("regctl", "manifest", "delete", f"{bare}@{image.digest}")
     assert wire.status(repository, image.digest) == 404
+
+
+def test_push_in_chunks(sandbox: Sandbox) -> None:
+    """Blobs above the limit go in several PATCH requests with Content-Range; new content, or it would be mounted."""
+    host, remote = sandbox.registry.host, sandbox.reference("chunked", "v1")
+    sandbox.run("regctl", "registry", "set", host, "--blob-max", "1000", "--blob-chunk", "50000", "--skip-check")
+    content = secrets.token_bytes(220_000)
+    (sandbox.folder / "chunked.bin").write_bytes(content)
+    words = ("artifact", "put", "--artifact-type", SIGNATURE, "--file", "chunked.bin", "--file-title", remote)
+    sandbox.run("regctl", *words)
+    back = sandbox.folder / "chunked-back"
+    back.mkdir()
+    sandbox.run("regctl", "artifact", "get", "--output", str(back), remote)
+    assert (back / "chunked.bin").read_bytes() == content
 
 
 def test_artifact_with_subject(sandbox: Sandbox, wire: Wire, multi: SourceImage) -> None:

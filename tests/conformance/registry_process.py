@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,20 +102,18 @@ def started_registry(
     ready_path: str = DEFAULT_READY_PATH,
     user: str = "admin",
     password: str | None = None,
+    settings: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator[RunningRegistry]:
-    """Starts `command` with an empty data folder and ends it, folder included, when the block is left."""
+    """Starts `command` with an empty data folder and ends it, folder included, when the block is left; `settings` are
+    added to its environment."""
     folder = Path(tempfile.mkdtemp(prefix="slipway-registry-"))
     log = log or folder / "registry.log"
     port, secret = free_port(), password or secrets.token_urlsafe(18)
     data = folder / "data"
     words = [word.format(port=port, data=data) for word in shlex.split(command)]
-    environment = os.environ | {
-        "PORT": str(port),
-        "DATA": str(data),
-        "SLIPWAY_ADMIN_PASSWORD": secret,
-        "SLIPWAY_SPARSE_MANIFESTS": "all",
-    }
+    words_as_settings = {"PORT": str(port), "DATA": str(data), "SLIPWAY_ADMIN_PASSWORD": secret}
+    environment = os.environ | dict(settings or {}) | words_as_settings
     with log.open("wb") as sink:
         process = subprocess.Popen(
             words, cwd=REPOSITORY_ROOT, env=environment, stdout=sink, stderr=sink, start_new_session=True

@@ -185,7 +185,8 @@ def switched_off(suite: ElementTree.Element) -> Iterator[str]:
 @contextmanager
 def registry_under_test(options: argparse.Namespace) -> Iterator[RunningRegistry]:
     if options.url is None:
-        with started_registry(options.command, ready_path=options.ready, user=options.user) as registry:
+        sparse = {"SLIPWAY_SPARSE_MANIFESTS": "all"}  # off by default, and one of the optional features
+        with started_registry(options.command, ready_path=options.ready, user=options.user, settings=sparse) as registry:
             yield registry
     else:
         password = os.environ.get(options.password_env, "")

@@ -129,7 +129,7 @@ class AppendContract:
         refuses_everywhere(store, key)
 
     def test_no_text_is_a_way_out(self, store: BlobStore) -> None:
-        @settings(deadline=None, max_examples=200)
+        @settings(deadline=None, max_examples=60)
         @given(st.text(max_size=40) | st.text("./a~%\\", max_size=12))
         @example("a/.../b")
         def check(key: str) -> None:

@@ -54,12 +54,15 @@ class SignerContract:
             with pytest.raises(ValueError, match="not a secret"):
                 signer.unwrap(wrapped, context)
 
-    def test_altered_bytes_are_refused(self, signer: Signer) -> None:
-        wrapped = signer.wrap(b"secret", "a")
-        last = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
+    def alterations(self, wrapped: bytes) -> list[bytes]:
+        """What unwrap must refuse."""
         middle = len(wrapped) // 2
         inside = wrapped[:middle] + bytes([wrapped[middle] ^ 128]) + wrapped[middle + 1 :]
-        for altered in (last, inside, wrapped[:-1], wrapped[:1], b"", b"anything else that never was wrapped"):
+        return [wrapped[:-1] + bytes([wrapped[-1] ^ 1]), inside, wrapped[:-1], wrapped + b"."]
+
+    def test_altered_bytes_are_refused(self, signer: Signer) -> None:
+        wrapped = signer.wrap(b"secret", "a")
+        for altered in (*self.alterations(wrapped), wrapped[:1], b"", b"anything else that never was wrapped"):
             with pytest.raises(ValueError, match="not a secret"):
                 signer.unwrap(altered, "a")
 

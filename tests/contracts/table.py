@@ -430,7 +430,11 @@ class TableContract:
             with pytest.raises(ValueError, match=r"."):
                 table.write(write)
         with pytest.raises(ValueError, match=r"."):
-            table.transact([Put(OTHER, {}), Check(key, Absent())])
+            table.transact([Put(OTHER, {}), Put(key, {})])
+        with pytest.raises(ValueError, match=r"."):
+            table.get(key)
+        with pytest.raises(ValueError, match=r"."):
+            table.batch_get([OTHER, key])
         assert everything(table) == []
 
     def test_the_longest_key(self, table: Table) -> None:
@@ -552,6 +556,10 @@ class TableContract:
         table.transact([Put(Key("p", sort), {"s": sort}) for sort in ("a", "b/1", "b/2", "b/3", "b0", "c")])
         table.transact([Put(Key(partition, "b/1"), {}) for partition in ("o", "q", "P")])
         assert table.query("p", **arguments) == [Item(Key("p", sort), {"s": sort}) for sort in expected]
+
+    def test_a_query_of_no_partition_is_refused(self, table: Table) -> None:
+        with pytest.raises(ValueError, match=r"."):
+            table.query("")
 
     def test_a_negative_limit_is_refused(self, table: Table) -> None:
         with pytest.raises(ValueError, match=r"-1"):

@@ -7,6 +7,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,14 +76,16 @@ def disk() -> RecordingDisk:
 
 
 @pytest.fixture
-def blobs(tmp_path: Path, clock: FrozenClock, disk: RecordingDisk) -> DiskBlobs:
-    return DiskBlobs(tmp_path / "blobs", SECRET, clock, disk)
+def blobs(tmp_path: Path, clock: FrozenClock, disk: RecordingDisk) -> Iterator[DiskBlobs]:
+    with closing(DiskBlobs(tmp_path / "blobs", SECRET, clock, disk)) as blobs:
+        yield blobs
 
 
 class TestDiskBlobs(BlobStoreContract):
     @pytest.fixture
-    def store(self, tmp_path: Path, clock: FrozenClock) -> DiskBlobs:
-        return DiskBlobs(tmp_path / "blobs", SECRET, clock)
+    def store(self, tmp_path: Path, clock: FrozenClock) -> Iterator[DiskBlobs]:
+        with closing(DiskBlobs(tmp_path / "blobs", SECRET, clock)) as store:
+            yield store
 
     def fetch(self, store: BlobStore, url: str, method: str, byte_range: str = "") -> Fetched:
         assert isinstance(store, DiskBlobs)
@@ -90,16 +94,18 @@ class TestDiskBlobs(BlobStoreContract):
 
 class TestDiskBlobsWithTightLimits(TestDiskBlobs):
     @pytest.fixture
-    def store(self, tmp_path: Path, clock: FrozenClock) -> DiskBlobs:
-        return DiskBlobs(tmp_path / "blobs", SECRET, clock, open_files=1, names_at_once=2)
+    def store(self, tmp_path: Path, clock: FrozenClock) -> Iterator[DiskBlobs]:
+        with closing(DiskBlobs(tmp_path / "blobs", SECRET, clock, open_files=1, names_at_once=2)) as store:
+            yield store
 
 
 class TestDiskBlobsRestartedAllTheTime(TestDiskBlobs):
     """Nothing is remembered between appends, so every proof reads the file."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path, clock: FrozenClock) -> DiskBlobs:
-        return DiskBlobs(tmp_path / "blobs", SECRET, clock, open_files=0, running_hashes=0)
+    def store(self, tmp_path: Path, clock: FrozenClock) -> Iterator[DiskBlobs]:
+        with closing(DiskBlobs(tmp_path / "blobs", SECRET, clock, open_files=0, running_hashes=0)) as store:
+            yield store
 
 
 def _fetch(store: DiskBlobs, url: str, method: str, byte_range: str = "") -> Fetched:
@@ -326,8 +332,9 @@ def test_every_character_of_a_link_counts(blobs: DiskBlobs) -> None:
     url = blobs.link(KEY, "GET", Shown("text/plain", str(Digest.of(b""))))
     for place in range(len(url)):
         for other in ("x" + url[place], "", "0" if url[place] != "0" else "1", "é", "%", "&", "?"):
-            path, _, query = (url[:place] + other + url[place + 1 :]).partition("?")
-            assert blobs.linked("GET", path, query) is None
+            altered = url[:place] + other + url[place + 1 :]
+            path, _, query = altered.partition("?")
+            assert altered == url or blobs.linked("GET", path, query) is None
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,11 @@ def test_a_closed_table_answers_nobody(path: Path) -> None:
         table.write(Put(KEY, {}))
 
 
-def test_a_file_of_a_later_release_is_refused_and_left_alone(path: Path) -> None:
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_file_of_a_later_release_is_refused_and_left_alone(path: Path, mode: str) -> None:
     SqliteTable(path).close()
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     before = path.read_bytes()
     with pytest.raises(NewerSchema, match=f"schema {SCHEMA + 1} and this release knows {SCHEMA}"):

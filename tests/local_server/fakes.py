@@ -28,7 +28,7 @@ class FakeLinked:
 
 
 class MemoryBlobs:
-    """Bytes in a dict. ``gate`` closed makes appends wait; ``limit`` is where the store is full, ``lie`` the size that ``stat`` says."""
+    """Bytes in a dict. ``gate`` closed makes appends wait, ``limit`` is where the store is full, ``lie`` what ``stat`` says."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytearray] = {}

@@ -98,6 +98,21 @@ class Local:
     app: FakeApp
     blobs: MemoryBlobs
     server: LocalServer
+    thread: threading.Thread
+    pools: Pools
+
+    def stop(self) -> None:
+        """Let the server stop by itself, what is in flight released."""
+        self.app.release.set()
+        self.blobs.gate.set()
+        self.server.should_exit = True
+
+    def join(self) -> None:
+        """Wait until it has."""
+        self.thread.join(SECONDS)
+        for pool in self.pools:
+            pool.shutdown()
+        assert not self.thread.is_alive(), "the server did not stop"
 
     def wire(self) -> Wire:
         return Wire(self.port)
@@ -122,9 +137,8 @@ class Local:
             return wire.ask(method, target, *lines, body=body)
 
 
-@contextmanager
-def running(trusted: tuple[Network, ...] = (), certificate: Path | None = None, key: Path | None = None) -> Iterator[Local]:
-    """A server until the block is left, its requests in flight released first."""
+def start(trusted: tuple[Network, ...] = (), certificate: Path | None = None, key: Path | None = None) -> Local:
+    """A server, answering."""
     listener = bind("127.0.0.1", 0)
     port: int = listener.getsockname()[1]
     settings = ServerSettings("127.0.0.1", port, Path(), f"http://127.0.0.1:{port}", certificate, key)
@@ -136,13 +150,15 @@ def running(trusted: tuple[Network, ...] = (), certificate: Path | None = None, 
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert ready.wait(SECONDS)
+    return Local(port, app, blobs, server, thread, pools)
+
+
+@contextmanager
+def running(trusted: tuple[Network, ...] = (), certificate: Path | None = None, key: Path | None = None) -> Iterator[Local]:
+    """A server until the block is left."""
+    local = start(trusted, certificate, key)
     try:
-        yield Local(port, app, blobs, server)
+        yield local
     finally:
-        app.release.set()
-        blobs.gate.set()
-        server.should_exit = True
-        thread.join(SECONDS)
-        for pool in pools:
-            pool.shutdown()
-        assert not thread.is_alive(), "the server did not stop"
+        local.stop()
+        local.join()

@@ -56,22 +56,11 @@ def test_a_chunked_manifest_is_read_whole(local: Local) -> None:
         assert wire.ask("GET", "/v2/").status == 200
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/_relay/open",
-        "/_relay",
-        "/_relay/",
-        "//_relay/open",
-        "/%5Frelay/open",
-        "/_rela%79/x",
-        "/x/../_relay/open",
-        "/./_relay/x",
-    ],
-)
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-def test_nobody_outside_speaks_for_the_relay(local: Local, method: str, path: str) -> None:
-    assert local.ask(method, path, body=b"" if method != "POST" else b"{}").status == 404
+def test_nobody_outside_speaks_for_the_relay(local: Local, method: str) -> None:
+    paths = ("/_relay/open", "/_relay", "/_relay/", "//_relay/open", "/%5Frelay/open", "/_rela%79/x", "/x/../_relay/open")
+    for path in (*paths, "/./_relay/x", "/_relay/v2/a/blobs/uploads/u/close"):
+        assert local.ask(method, path, body=b"{}" if method == "POST" else b"").status == 404, path
     assert local.app.events == []
 
 
@@ -113,58 +102,57 @@ def test_a_body_longer_than_announced_is_the_next_request_and_a_bad_one(local: L
     assert len(local.app.events) == 1
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-        b"Content-Length: 5\r\nContent-Length: 6\r\n",
-        b"Content-Length: 5, 6\r\n",
-        b"Content-Length: +5\r\n",
-        b"Content-Length: -5\r\n",
-        b"Content-Length: 5x\r\n",
-        b"Content-Length: 99999999999999999999999\r\n",
-        b"Content-Length:\r\n",
-        b"Content-Length : 5\r\n",
-        b"Transfer-Encoding: xchunked\r\n",
-        b"Transfer-Encoding: chunked, identity\r\n",
-        b"Transfer-Encoding: gzip\r\n",
-        b"Transfer-Encoding:\x0bchunked\r\n",
-        b"Transfer-Encoding : chunked\r\n",
-        b"X: a\x00b\r\n",
-        b"no colon\r\n",
-        b"Host: second.test\r\n",
-    ],
+AMBIGUOUS = (
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    b"Content-Length: 5, 6\r\n",
+    b"Content-Length: +5\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: 5x\r\n",
+    b"Content-Length: 99999999999999999999999\r\n",
+    b"Content-Length:\r\n",
+    b"Content-Length : 5\r\n",
+    b"Transfer-Encoding: xchunked\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n",
+    b"Transfer-Encoding: gzip\r\n",
+    b"Transfer-Encoding:\x0bchunked\r\n",
+    b"Transfer-Encoding : chunked\r\n",
+    b"X: a\x00b\r\n",
+    b"no colon\r\n",
+    b"Host: second.test\r\n",
 )
-def test_two_readings_of_one_request_are_refused(local: Local, head: bytes) -> None:
-    with local.wire() as wire:
-        wire.send(
-            b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\n", HOST, head, b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n", HOST, b"\r\n"
-        )
-        assert wire.reply().status == 400
-        assert wire.ended()
+
+MALFORMED = (
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"nonsense\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+)
+
+
+def test_two_readings_of_one_request_are_refused(local: Local) -> None:
+    for head in AMBIGUOUS:
+        with local.wire() as wire:
+            wire.send(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\n", HOST, head)
+            wire.send(b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n", HOST, b"\r\n")
+            assert wire.reply().status == 400, head
+            assert wire.ended(), head
     assert local.app.events == []
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"nonsense\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET  / HTTP/1.1\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-)
-def test_malformed_requests_are_400_and_the_server_stays(local: Local, sent: bytes) -> None:
-    with local.wire() as wire:
-        wire.send(sent)
-        assert wire.reply().status == 400
-        assert wire.ended()
+def test_malformed_requests_are_400_and_the_server_stays(local: Local) -> None:
+    for sent in MALFORMED:
+        with local.wire() as wire:
+            wire.send(sent)
+            assert wire.reply().status == 400, sent
+            assert wire.ended(), sent
+    assert local.app.events == []
     assert local.ask("GET", "/v2/").status == 200
 
 

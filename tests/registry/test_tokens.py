@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.registry.access import EVERY_ACTION, Account, Caller, Grant, allowed_actions
@@ -227,6 +227,7 @@ def test_claims_of_the_wrong_shape_are_refused(claim: str, value: object) -> Non
 
 
 @given(st.text(max_size=400) | st.binary(max_size=200).map(lambda content: content.decode("latin-1")))
+@settings(deadline=None)
 def test_garbage_is_unauthenticated_and_nothing_else(text: str) -> None:
     refused(Instance(), text)
 

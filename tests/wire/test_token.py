@@ -50,9 +50,11 @@ class House:
         headers = {"authorization": authorization} if authorization else {}
         return get_token(Request("GET", "/auth/token", values, headers), self.services)
 
-    def post(self, *, content_type: str = FORM, body: bytes | None = None, **form: str) -> Response:
-        content = urlencode(form).encode() if body is None else body
-        request = Request("POST", "/auth/token", headers={"content-type": content_type}, body=content)
+    def post(self, fields: Mapping[str, str], content_type: str = FORM) -> Response:
+        return self.post_body(urlencode(fields).encode(), content_type)
+
+    def post_body(self, body: bytes, content_type: str = FORM) -> Response:
+        request = Request("POST", "/auth/token", headers={"content-type": content_type}, body=body)
         return post_token(request, self.services)
 
     def granted(self, response: Response) -> dict[str, set[str]]:
@@ -175,6 +177,7 @@ def test_an_authorization_that_cannot_be_read_is_a_401_and_never_anonymous(autho
 
 
 @given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "Basic " + base64.b64encode(raw).decode()))
+@settings(deadline=None)
 def test_no_authorization_header_breaks_the_service_or_gets_in(authorization: str) -> None:
     response = HOUSE.get(authorization, offline_token="true")
     assert response.status == (401 if authorization else 200)
@@ -201,7 +204,7 @@ def test_the_account_parameter_makes_nobody_of_anybody(account: str) -> None:
 
 
 def test_a_password_brings_a_token_with_its_scope() -> None:
-    response = HOUSE.post(**form(scope="repository:admin/a:push,pull repository:admin/b:* unknown:x:y"))
+    response = HOUSE.post(form(scope="repository:admin/a:push,pull repository:admin/b:* unknown:x:y"))
     answer = content(response)
     assert response.status == 200
     assert answer["scope"] == "repository:admin/a:pull,push repository:admin/b:pull,push,delete,*"
@@ -211,23 +214,24 @@ def test_a_password_brings_a_token_with_its_scope() -> None:
 
 def test_a_refresh_token_brings_tokens_until_the_password_changes() -> None:
     house = House()
-    first = content(house.post(**form(access_type="offline")))
+    first = content(house.post(form(access_type="offline")))
     again = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "docker"}
     for access_type in ("online", "offline", ""):
-        answer = content(house.post(**again, refresh_token=first["refresh_token"], access_type=access_type))
+        answer = content(house.post({**again, "refresh_token": first["refresh_token"], "access_type": access_type}))
         assert house.instance.tokens.verify(answer["access_token"]).account == "admin"
         assert answer["refresh_token"] == first["refresh_token"]  # the same one, not a new one (spec/auth/oauth)
     house.instance.accounts.set_password("admin", "new")
-    response = house.post(**again, refresh_token=first["refresh_token"])
+    response = house.post({**again, "refresh_token": first["refresh_token"]})
     assert response.status == 401
     assert content(response)["error"] == "invalid_grant"
 
 
 def test_a_refresh_token_outlives_the_process() -> None:
     house = House()
-    token = content(house.post(**form(access_type="offline")))["refresh_token"]
+    token = content(house.post(form(access_type="offline")))["refresh_token"]
     house.services = services(house.instance.another())
-    answer = house.post(grant_type="refresh_token", service="registry.test", client_id="x", refresh_token=token)
+    fields = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "x", "refresh_token": token}
+    answer = house.post(fields)
     assert answer.status == 200
 
 
@@ -242,7 +246,7 @@ def test_a_refresh_token_outlives_the_process() -> None:
     ],
 )
 def test_wrong_credentials_are_401_in_both_languages_and_never_403(changed: Mapping[str, str]) -> None:
-    response = HOUSE.post(**form(**changed))
+    response = HOUSE.post(form(**changed))
     assert response.status == 401
     assert content(response)["error"] == "invalid_grant"
     assert content(response)["errors"][0]["code"] == "UNAUTHORIZED"
@@ -265,7 +269,7 @@ def test_wrong_credentials_are_401_in_both_languages_and_never_403(changed: Mapp
     ],
 )
 def test_a_bad_form_is_a_400_in_both_languages(changed: Mapping[str, str], error: str) -> None:
-    response = HOUSE.post(**form(**changed))
+    response = HOUSE.post(form(**changed))
     assert response.status == 400
     assert content(response)["error"] == error
     assert content(response)["errors"][0]["message"] == content(response)["error_description"]
@@ -287,31 +291,30 @@ def test_a_bad_form_is_a_400_in_both_languages(changed: Mapping[str, str], error
     ],
 )
 def test_a_body_that_is_no_form_is_a_400(body: bytes) -> None:
-    assert HOUSE.post(body=body).status == 400
+    assert HOUSE.post_body(body).status == 400
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data; boundary=x", "text/plain"])
 def test_a_form_of_another_type_is_a_400(content_type: str) -> None:
-    assert HOUSE.post(content_type=content_type, **form()).status == 400
+    assert HOUSE.post(form(), content_type).status == 400
 
 
 def test_a_charset_beside_the_type_does_no_harm() -> None:
-    assert HOUSE.post(content_type=FORM.upper() + "; charset=UTF-8", **form()).status == 200
+    assert HOUSE.post(form(), FORM.upper() + "; charset=UTF-8").status == 200
 
 
 @given(
     st.binary(max_size=200)
-    | st.dictionaries(st.sampled_from(list(form())), st.text(max_size=20)).map(
-        lambda d: urlencode(d).encode("ascii", "replace") if all(v.isprintable() for v in d.values()) else b"%"
-    )
+    | st.dictionaries(st.sampled_from(list(form())), st.text(max_size=20)).map(lambda fields: urlencode(fields).encode())
 )
+@settings(deadline=None)
 def test_no_body_breaks_the_service(body: bytes) -> None:
-    assert HOUSE.post(body=body).status in {400, 401}
+    assert HOUSE.post_body(body).status in {400, 401}
 
 
 def test_a_repeated_field_counts_once_and_the_first_time() -> None:
     body = urlencode([*form().items(), ("username", "nobody"), ("service", "other.test")]).encode()
-    assert HOUSE.post(body=body).status == 200
+    assert HOUSE.post_body(body).status == 200
 
 
 # ---------------------------------------------------------------------------------------------------------------- scopes
@@ -366,14 +369,14 @@ def test_scopes_are_bounded() -> None:
 
 def test_the_scope_answered_is_what_the_token_holds_when_not_all_fit() -> None:
     scope = " ".join(f"repository:team/{'x' * 60}{number}:pull" for number in range(100))
-    answer = HOUSE.post(**form(scope=scope))
+    answer = HOUSE.post(form(scope=scope))
     answered = [each.rpartition(":")[0] for each in content(answer)["scope"].split(" ")]
     assert answered == list(HOUSE.granted(answer))
     assert 0 < len(answered) < 100
 
 
 @given(st.lists(st.text(max_size=60), max_size=5))
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 def test_no_scope_breaks_the_service(scopes: list[str]) -> None:
     assert HOUSE.granted(HOUSE.get(scope=tuple(scopes))) == {}
 

@@ -65,4 +65,4 @@ def _page(request: Request, field: str, entries: Sequence[str], length: int, bod
 
 def _link(path: str, query: dict[str, str]) -> str:
     parameters = urlencode({name: value for name, value in query.items() if value})
-    return f'<{quote(path)}?{parameters}>; rel="next"'
+    return f'<{quote(path, safe="/:")}?{parameters}>; rel="next"'

@@ -184,9 +184,7 @@ def test_tags_move_together_with_the_push(surface: Surface) -> None:
     first, second = image(b"layer"), with_fields(annotations={"v": "2"})
     surface.put_manifest(NAME, "a", first)
     query = "?tag=a&tag=b&tag=b"
-    pushed = surface.call(
-        "PUT", f"/v2/{NAME}/manifests/{Digest.of(second)}{query}", second, content_type=OCI_MANIFEST
-    )
+    pushed = surface.call("PUT", f"/v2/{NAME}/manifests/{Digest.of(second)}{query}", second, content_type=OCI_MANIFEST)
     assert (pushed.status, pushed.headers["OCI-Tag"]) == (201, "a, b")
     for tag in "ab":
         assert surface.call("GET", f"/v2/{NAME}/manifests/{tag}").body == second

@@ -1,0 +1,117 @@
+"""The figures as one table for people, and as JSON for whoever compares runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+from tests.bench.cold_start import NAIVE, Start
+from tests.bench.rates import Question, Rate
+from tests.bench.registries import DOCKER_REGISTRY, SLIPWAY
+from tests.bench.transfers import Rounds, Transfer
+
+_NOTES = """\
+Ratio: Slipway against docker-registry, or against naive imports; in every row less than 1 means that Slipway does better.
+Slipway asks for a token (crane fetches one with a password for each push and pull); docker-registry has NO authentication.
+Server CPU is user and system time of the server with all its children; of a push or pull the mean of the rounds, else medians.
+blob: Slipway answers GET by 307 to a signed link; docker-registry would send the content, so it is asked by HEAD instead.
+Generator: the part of one processor that the load generator used. GET of manifests is by wrk, which cannot do HEAD; the rest
+by tests/bench/connections.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything measured; ``rates`` holds a question, a number of connections, and the rates by registry."""
+
+    facts: Mapping[str, str]
+    image_bytes: int
+    transfers: Mapping[str, Rounds]
+    rates: list[tuple[Question, int, Mapping[str, Rate]]]
+    starts: Mapping[str, Start]
+
+
+def written(results: Results, target: Path) -> None:
+    """Writes the JSON: plain units, seconds and requests per second."""
+    document = {
+        "machine": dict(results.facts),
+        "authentication": {SLIPWAY: "token", DOCKER_REGISTRY: "none"},
+        "image_bytes": results.image_bytes,
+        "transfers": {name: asdict(rounds) for name, rounds in results.transfers.items()},
+        "requests": [
+            {
+                "question": asked.name,
+                "methods": asked.methods,
+                "connections": connections,
+                "generator": asked.generator,
+                "rates": {name: asdict(rate) for name, rate in measured.items()},
+            }
+            for asked, connections, measured in results.rates
+        ],
+        "cold_start": {kind: asdict(start) for kind, start in results.starts.items()},
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def table(results: Results) -> str:
+    """Everything, readable in a terminal."""
+    facts = "\n".join(f"{name + ':':<18}{value}" for name, value in results.facts.items())
+    parts = [facts, "\n".join(_transfers(results)), "\n".join(_rates(results)), "\n".join(_starts(results)), _NOTES]
+    return "\n\n".join(parts)
+
+
+def _transfers(results: Results) -> Iterator[str]:
+    rounds = len(results.transfers[SLIPWAY].pushes)
+    yield _line(f"image of {results.image_bytes / 1e6:.0f} MB, {rounds} rounds", "", SLIPWAY, DOCKER_REGISTRY, "ratio")
+    yield _line("authentication", "", "token", "none", "")
+    ours, theirs = results.transfers[SLIPWAY], results.transfers[DOCKER_REGISTRY]
+    for name, one, other in (("push", ours.pushes, theirs.pushes), ("pull", ours.pulls, theirs.pulls)):
+        yield _compared(f"{name}, wall time", "ms", _wall(one), _wall(other))
+        yield _compared(f"{name}, server CPU", "ms", _cpu(one), _cpu(other))
+
+
+def _wall(transfers: list[Transfer]) -> float:
+    return 1e3 * median(each.wall for each in transfers)
+
+
+def _cpu(transfers: list[Transfer]) -> float:
+    # The mean: the kernel counts CPU in hundredths of a second, which a median would never get beyond.
+    return 1e3 * fmean(each.cpu for each in transfers)
+
+
+def _rates(results: Results) -> Iterator[str]:
+    columns = (("requests/s", 11), ("", 11), ("ratio", 8), ("CPU/request, µs", 17), ("p99, ms", 15), ("generator", 12))
+    yield f"{'':<28}{'conns':>6}" + "".join(f"{name:>{width}}" for name, width in columns)
+    yield (
+        f"{'':<34}"
+        + f"{'slipway':>11}{'docker':>11}{'':>8}{'ours':>9}{'theirs':>8}{'ours':>8}{'theirs':>7}{'ours':>6}{'theirs':>7}"
+    )
+    for asked, connections, measured in results.rates:
+        ours, theirs = measured[SLIPWAY], measured[DOCKER_REGISTRY]
+        yield (
+            f"{asked.name:<28}{connections:>6}{ours.per_second:>11.0f}{theirs.per_second:>11.0f}"
+            f"{theirs.per_second / ours.per_second:>8.2f}"
+            f"{1e6 * ours.cpu_per_request:>9.0f}{1e6 * theirs.cpu_per_request:>8.0f}"
+            f"{1e3 * ours.p99:>8.2f}{1e3 * theirs.p99:>7.1f}"
+            f"{ours.generator_load:>6.0%}{theirs.generator_load:>7.0%}"
+        )
+
+
+def _starts(results: Results) -> Iterator[str]:
+    ours, naive = results.starts[SLIPWAY], results.starts[NAIVE]
+    yield _line("cold start, fresh process", "", SLIPWAY, "naive imports", "ratio")
+    yield _compared("import app", "ms", 1e3 * ours.imported, 1e3 * naive.imported)
+    yield _compared("import + first manifest GET", "ms", 1e3 * ours.total, 1e3 * naive.total)
+    yield f"import app loads: {', '.join(ours.loaded)}, and {ours.standard} modules of the standard library"
+
+
+def _compared(name: str, unit: str, ours: float, theirs: float) -> str:
+    ratio = f"{ours / theirs:.2f}" if theirs else "-"
+    return _line(name, unit, f"{ours:.1f}", f"{theirs:.1f}", ratio)
+
+
+def _line(name: str, unit: str, ours: str, theirs: str, ratio: str) -> str:
+    return f"{name:<34}{unit:>6}{ours:>17}{theirs:>17}{ratio:>8}"

@@ -1,0 +1,80 @@
+"""Runs the whole bench: transfers, requests per second, cold starts; prints the table and writes results/bench.json.
+
+    python -m tests.bench.run [--seconds 2] [--rounds 3] [--transfers 7] [--processes 11]
+
+It ends with an error if a request fails or a tool is missing, never for being slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.bench.cold_start import cold_starts
+from tests.bench.connections import LoadFailed
+from tests.bench.machine import facts
+from tests.bench.rates import CONNECTIONS, Effort, Question, Rate, questions, rates
+from tests.bench.registries import RequestFailed, started_both
+from tests.bench.report import Results, table, written
+from tests.bench.tools import ToolMissing, Tools, found_tools
+from tests.bench.transfers import pushed, transferred
+from tests.clients.images import DEBIAN_SUITE, SourceImage, debian_image
+from tests.conformance.registry_process import CACHE, REPOSITORY_ROOT, RegistryDidNotStart
+
+RESULTS = REPOSITORY_ROOT / "results" / "bench.json"
+IMAGES = CACHE / "clients"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 1 when something could not be measured."""
+    options = _options(arguments)
+    try:
+        tools = found_tools(IMAGES / f"debian-{DEBIAN_SUITE}")
+        results = _measured(tools, debian_image(IMAGES), options)
+    except (ToolMissing, RegistryDidNotStart, RequestFailed, LoadFailed, OSError) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    print(f"\n{table(results)}")
+    written(results, options.output)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2, help="of load for each figure of each round")
+    parser.add_argument("--rounds", type=int, default=3, help="of load")
+    parser.add_argument("--transfers", type=int, default=7, help="rounds of push and pull")
+    parser.add_argument("--processes", type=int, default=11, help="cold starts of each kind")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
+    return parser.parse_args(arguments)
+
+
+def _measured(tools: Tools, image: SourceImage, options: argparse.Namespace) -> Results:
+    known = facts(tools)  # before there is any load of ours
+    with started_both(tools) as registries:
+        slipway, _ = registries
+        _say("push and pull")
+        transfers = transferred(tools.crane, image, registries, options.transfers)
+        repository = slipway.repository("asked")
+        for registry in registries:
+            pushed(tools.crane, image, registry, repository)
+        measured: list[tuple[Question, int, Mapping[str, Rate]]] = []
+        for asked in questions(image, repository, image.tag, [registry.name for registry in registries]):
+            for connections in CONNECTIONS:
+                _say(f"{asked.name}, {connections} connections")
+                found = rates(tools.wrk, asked, repository, registries, Effort(connections, options.seconds, options.rounds))
+                measured.append((asked, connections, found))
+        _say("cold starts")
+        starts = cold_starts(slipway, image, repository, image.tag, options.processes)
+    size = sum(image.blob(digest).stat().st_size for digest in image.digests())
+    return Results(known, size, transfers, measured, starts)
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -182,6 +182,9 @@ class _KeyLocks:
         self._guard = Lock()
         self._locks: dict[str, tuple[Lock, int]] = {}
 
+    def __len__(self) -> int:
+        return len(self._locks)
+
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         with self._guard:

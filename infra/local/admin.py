@@ -8,15 +8,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from infra.local.settings import SettingInvalid
+
 
 def ensure_admin(ensure: Callable[[str], bool], folder: Path, given: str) -> str:
     """Let ``ensure`` make the account ``admin`` unless it is there; what to tell the operator, "" for nothing.
 
     A generated password is written down before the account exists: a crash between the two leaves a file that the next start
-    takes up, never an account that nobody can enter.
+    takes up, never an account that nobody can enter. Raises SettingInvalid for a given one that the registry does not take.
     """
     if given:
-        ensure(given)
+        try:
+            ensure(given)
+        except ValueError as error:
+            raise SettingInvalid("SLIPWAY_ADMIN_PASSWORD", f"cannot be a password: {error}") from error
         return ""
     path = folder / "admin-password"
     password = _kept(path)

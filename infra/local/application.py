@@ -11,6 +11,7 @@ from infra.local.downloads import LinkedBlobs
 from infra.local.events import Answer, Application
 from infra.local.housekeeping import Chore
 from infra.local.relay import Refusal
+from infra.local.settings import CannotStart
 
 EXPIRE_UPLOADS_SECONDS = 300.0
 
@@ -27,9 +28,16 @@ class Parts:
 
 
 def load() -> Parts:
-    """The registry's own parts, by the environment's SLIPWAY_ variables."""
-    from app import app
+    """The registry's own parts, by the environment's SLIPWAY_ variables. Raises CannotStart."""
     from chalicelib import wiring
+    from chalicelib.settings import SettingError
+
+    try:
+        wiring.settings()
+    except SettingError as error:
+        raise CannotStart(str(error)) from error
+
+    from app import app
     from chalicelib.entry import schedules
 
     return Parts(

@@ -45,7 +45,7 @@ class Gateway:
         self._pools = pools
         self._sources = sources
         self._downloads = Downloads(blobs, pools.blocks)
-        self._relay = Relay(self._call_in_pool, blobs, pools.blocks, refusal)
+        self._relay = Relay(self._call_in_pool, self._call, blobs, pools.blocks, refusal)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -6,8 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
+from infra.local.settings import CannotStart
 
-class AlreadyRunning(Exception):
+
+class AlreadyRunning(CannotStart):
     """Another process holds the folder; the message names it."""
 
 

@@ -37,6 +37,7 @@ _UPLOAD = re.compile(r"/v2/.+/blobs/uploads/[^/]+")
 _UPLOADS = re.compile(r"/v2/.+/blobs/uploads/?")
 
 Call: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
+CallNow: TypeAlias = Callable[[Head, bytes], Answer]
 Refusal: TypeAlias = Callable[[RegistryError], Answer]
 
 
@@ -63,10 +64,12 @@ class _Opened(NamedTuple):
 
 
 class Relay:
-    """Uploads by the relay lane; one instance serves all of them."""
+    """Uploads by the relay lane; one instance serves all of them. ``call`` asks the application from a thread, ``call_now``
+    from where it is called."""
 
-    def __init__(self, call: Call, blobs: BlobStore, pool: Executor, refusal: Refusal) -> None:
+    def __init__(self, call: Call, call_now: CallNow, blobs: BlobStore, pool: Executor, refusal: Refusal) -> None:
         self._call = call
+        self._call_now = call_now
         self._blobs = blobs
         self._pool = pool
         self._refusal = refusal
@@ -117,8 +120,12 @@ class Relay:
         except StoreFull as error:
             await self._close(head, opened, staging.offset)
             raise _HandOver(self._refusal(OutOfSpace())) from error
-        except (ClientGone, asyncio.CancelledError):
+        except ClientGone:
             await self._close(head, opened, staging.offset)
+            raise
+        except asyncio.CancelledError:
+            # The server stops, and whatever is awaited now is cancelled in its turn: so this one call holds up the loop.
+            self._call_now(*self._told(head, "close", {"writer": opened.writer, "size": staging.offset}))
             raise
         except Exception as error:
             log.exception("writing an upload failed")
@@ -140,11 +147,15 @@ class Relay:
         return await self._tell(head, "close", told if digest is None else {**told, "digest": digest})
 
     async def _tell(self, head: Head, verb: str, told: Mapping[str, object], *, with_credentials: bool = False) -> Answer:
+        return await self._call(*self._told(head, verb, told, with_credentials=with_credentials))
+
+    def _told(self, head: Head, verb: str, told: Mapping[str, object], *, with_credentials: bool = False) -> tuple[Head, bytes]:
+        """The relay's own request about an upload."""
         body = json.dumps(told, separators=(",", ":")).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         kept = ("host", "user-agent", "authorization") if with_credentials else ("host", "user-agent")
         headers.update((name, head.headers[name]) for name in kept if name in head.headers)
-        return await self._call(Head("POST", f"/_relay{head.path}/{verb}", "", headers, (), head.source, head.protocol), body)
+        return Head("POST", f"/_relay{head.path}/{verb}", "", headers, (), head.source, head.protocol), body
 
 
 class _Staging:

@@ -28,8 +28,8 @@ from infra.local.asgi import Gateway, Pools
 from infra.local.connections import Connection
 from infra.local.heads import Sources
 from infra.local.housekeeping import Housekeeping
-from infra.local.lock import AlreadyRunning, FolderLock
-from infra.local.settings import ServerSettings, SettingInvalid, read_settings
+from infra.local.lock import FolderLock
+from infra.local.settings import CannotStart, ServerSettings, SettingInvalid, read_settings
 
 CALL_THREADS = 32
 BLOCK_THREADS = 16
@@ -40,10 +40,6 @@ WIND_DOWN_SECONDS = 2.0
 SWITCH_SECONDS = 0.0005
 """How long a thread of the application may compute while the loop waits for the interpreter; Python's default is ten times
 as long, and every request that goes to a thread would pay it twice."""
-
-
-class CannotStart(Exception):
-    """Why the server does not start, in a sentence for its operator."""
 
 
 class LocalServer(uvicorn.Server):
@@ -92,14 +88,14 @@ def main(load: Callable[[], Parts], environ: MutableMapping[str, str] = os.envir
     try:
         settings = read_settings(environ)
         serve(settings, load, environ)
-    except (SettingInvalid, AlreadyRunning, CannotStart) as error:
+    except CannotStart as error:
         print(f"slipway: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
 def serve(settings: ServerSettings, load: Callable[[], Parts], environ: MutableMapping[str, str]) -> None:
-    """Lock, bind, load, listen, until a signal. Raises AlreadyRunning, CannotStart, SettingInvalid."""
+    """Lock, bind, load, listen, until a signal. Raises CannotStart."""
     prepare(settings.data)
     lock = FolderLock(settings.data)
     lock.acquire()
@@ -171,7 +167,7 @@ def prepare(folder: Path) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingInvalid, CannotStart."""
+    """A listening socket. Raises CannotStart."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:

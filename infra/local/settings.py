@@ -20,7 +20,11 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
 
 
-class SettingInvalid(Exception):
+class CannotStart(Exception):
+    """Why the server does not start, in a sentence for its operator."""
+
+
+class SettingInvalid(CannotStart):
     """A variable of the environment that the server cannot start with; the message begins with its name."""
 
     def __init__(self, variable: str, problem: str) -> None:

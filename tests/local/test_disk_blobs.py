@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from chalicelib.local.disk_blobs import LINK_PATH, DiskBlobs, Linked, SystemDisk
+from chalicelib.local.disk_blobs import LINK_PATH, DiskBlobs, Linked, SystemDisk, _KeyLocks
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobMissing, BlobStore, Shown, StoreFull, WrongOffset
 from tests.contracts.blob_store import KEY, BlobStoreContract, Fetched, content_of, proven
@@ -299,6 +300,32 @@ def test_many_uploads_keep_few_files_open(tmp_path: Path, clock: FrozenClock) ->
     blobs.close()
     assert len(list(opened.iterdir())) == before
     assert all(blobs.prove(f"data/{number}", Digest.of(b"xxx")) == 3 for number in range(20))
+
+
+def test_locks_are_for_keys_in_use_only() -> None:
+    locks = _KeyLocks()
+    for number in range(100):
+        with locks.hold(f"data/{number}"), locks.hold("data/other"):
+            assert len(locks) == 2
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: _lock_once(locks), range(100)))
+    assert len(locks) == 0
+
+
+def _lock_once(locks: _KeyLocks) -> None:
+    with locks.hold("data/x"):
+        assert len(locks) == 1
+
+
+def test_a_key_is_listed_once_whatever_a_crash_left(tmp_path: Path, clock: FrozenClock) -> None:
+    blobs = DiskBlobs(tmp_path, SECRET, clock)
+    blobs.put("data/x", b"sealed")
+    for ending in ("staged", "new"):
+        (tmp_path / "data" / f"x~{ending}").write_bytes(b"leftover")
+    assert [(found.key, found.size) for found in blobs.list("")] == [("data/x", 6)]
+    assert content_of(blobs, "data/x") == b"sealed"
+    blobs.delete("data/x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_folders_go_and_strangers_stay(tmp_path: Path, clock: FrozenClock) -> None:

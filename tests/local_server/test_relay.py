@@ -152,6 +152,18 @@ def test_a_malformed_chunk_ends_the_upload_resumable(local: Local) -> None:
     assert local.app.closed.wait(SECONDS)
 
 
+def test_a_server_that_stops_leaves_uploads_closed(local: Local) -> None:
+    local.server.config.timeout_graceful_shutdown = 0
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        wire.send(LARGE)
+        assert local.blobs.waiting.wait(SECONDS)
+        local.server.should_exit = True
+        assert local.app.closed.wait(SECONDS)
+    size = local.app.told(local.app.seen("/close"))["size"]
+    assert 0 < int(str(size)) <= len(local.blobs.held["data/u"])
+
+
 def test_a_wrong_offset_is_416_with_the_staged_range(local: Local) -> None:
     local.app.offset = 50
     local.blobs.put("data/u", b"x" * 20)

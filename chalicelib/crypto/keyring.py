@@ -202,9 +202,13 @@ class KeyRing:
 
     def _reread(self) -> None:
         """Learn the keys of the last, the present and the next period: no token names another."""
-        now = self._now()
-        self._read_at = now  # before the read: a table that fails is not asked more often than one that answers
-        present = int(now // PERIOD)
+        self._known = self._read()
+        # Only now, so that who comes meanwhile waits for the read, and who comes after a failed one does not hear that a good
+        # key is unknown.
+        self._read_at = self._now()
+
+    def _read(self) -> dict[str, _Published]:
+        present = int(self._now() // PERIOD)
         periods = (present - 1, present, present + 1)
         found = self._table.batch_get([self._ca_key(), *map(self._key, periods)])
         known = {}
@@ -216,7 +220,7 @@ class KeyRing:
                 continue
             if published is not None:
                 known[published.kid] = published
-        self._known = known
+        return known
 
     # ---------------------------------------------------------------------------------------------------- publishing
 

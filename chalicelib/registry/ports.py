@@ -22,10 +22,11 @@ Value: TypeAlias = "str | int | bool | bytes | Sequence[Value] | Mapping[str, Va
 Attributes: TypeAlias = Mapping[str, Value]
 
 MAX_ITEM = 400_000
-"""Bytes of one item at most (DynamoDB's 400 KB); larger things lie in the BlobStore."""
+"""Bytes of one item at most (DynamoDB takes a little more); larger things lie in the BlobStore."""
 
 MAX_TRANSACTION = 100
-"""Actions in one transaction at most (DynamoDB's limit)."""
+"""Actions in one transaction at most. DynamoDB also limits it to 4 MB in all, which the local adapters do not enforce: at
+most one action of a transaction may write a large item."""
 
 
 class Key(NamedTuple):
@@ -162,7 +163,11 @@ class Walked:
 
 
 class Table(Protocol):
-    """An ordered item store with conditional writes. Each call is atomic; a read sees every write answered before it."""
+    """An ordered item store with conditional writes. Each call is atomic; a read sees every write answered before it.
+
+    A key, value or update that no item can have (oversized, an empty key, text that is no Unicode) raises ValueError. A read
+    may raise Conflict too, where the store asks to slow down.
+    """
 
     def get(self, key: Key) -> Attributes | None:
         """The item's attributes, or None; strongly consistent."""

@@ -9,7 +9,7 @@ import sys
 import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +138,58 @@ def test_a_proof_cut_short_before_it_cleaned_up_is_finished_by_the_next(s3: Clie
     s3.put_object(Bucket=BUCKET, Key=prefix + KEY, Body=b"layer")
     assert [(found.key, found.size) for found in blobs.list("")] == [(KEY, 5)]
     assert blobs.prove(KEY, Digest.of(b"layer")) == 5
+    assert _names(s3, prefix) == [KEY]
+
+
+class MeddlingS3:
+    """The client of a slow store: before the first request whose key contains ``where``, others get ahead of it."""
+
+    def __init__(self, s3: Client, operation: str, where: str, others: Callable[[], object]) -> None:
+        self._s3, self._operation, self._where, self._others = s3, operation, where, others
+        self.meddled = False
+
+    def __getattr__(self, operation: str) -> Client:
+        def call(**arguments: object) -> object:
+            if operation == self._operation and self._where in str(arguments["Key"]) and not self.meddled:
+                self.meddled = True
+                self._others()
+            return getattr(self._s3, operation)(**arguments)
+
+        return call if operation == self._operation else getattr(self._s3, operation)
+
+
+def test_a_writer_from_before_the_first_byte_comes_too_late(
+    s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock
+) -> None:
+    meddling = MeddlingS3(s3, "put_object", "~parts/", lambda: proven(blobs, KEY, b"layer"))
+    with pytest.raises(WrongOffset) as refused:
+        S3Blobs(BUCKET, clock, prefix=prefix, client=meddling).append(KEY, 0, b"late")
+    assert (meddling.meddled, refused.value.size) == (True, 5)
+    assert _names(s3, prefix) == [KEY]
+    assert content_of(blobs, KEY) == b"layer"
+
+
+@pytest.mark.parametrize(("operation", "where"), [("get_object", "~parts/"), ("put_object", "~staged/")])
+def test_an_append_during_a_proof_is_proven_or_refused(
+    s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
+) -> None:
+    blobs.append(KEY, 0, b"layer")
+    meddling = MeddlingS3(s3, operation, where, lambda: blobs.append(KEY, 5, b"more"))
+    slow = S3Blobs(BUCKET, clock, prefix=prefix, client=meddling)
+    assert slow.prove(KEY, Digest.of(b"layer")) is None
+    assert meddling.meddled
+    assert KEY not in _names(s3, prefix)
+    assert blobs.prove(KEY, Digest.of(b"layermore")) == 9
+
+
+@pytest.mark.parametrize(("operation", "where"), [("get_object", "~parts/"), ("put_object", "~staged/"), ("head_object", KEY)])
+def test_a_proof_during_a_proof_is_harmless(
+    s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
+) -> None:
+    blobs.append(KEY, 0, b"layer")
+    meddling = MeddlingS3(s3, operation, where, lambda: blobs.prove(KEY, Digest.of(b"layer")))
+    assert S3Blobs(BUCKET, clock, prefix=prefix, client=meddling).prove(KEY, Digest.of(b"layer")) == 5
+    assert meddling.meddled
     assert _names(s3, prefix) == [KEY]
 
 

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import jwt
 import pytest
@@ -292,6 +293,47 @@ def test_a_flood_of_unknown_keys_hides_a_new_one_for_seconds_only(house: House) 
     house.clock.advance(5)
     refused(verifier, forged({"alg": "ES256", "kid": "flood"}))
     assert verifier.open(token) == CLAIMS
+
+
+def test_who_comes_while_the_ring_is_read_waits_for_it(house: House) -> None:
+    token = signed(house.ring())
+    opened: list[bytes] = []
+
+    class Interrupted(MemoryTable):
+        """During its first read another caller arrives, and is given time to go wrong."""
+
+        second: Thread | None = None
+
+        def batch_get(self, keys: Sequence[Key]) -> Mapping[Key, Attributes]:
+            if self.second is None:
+                self.second = Thread(target=lambda: opened.append(ring.open(token)))
+                self.second.start()
+                self.second.join(0.2)
+            return house.table.batch_get(keys)
+
+    table = Interrupted()
+    ring = KeyRing(table, house.signer, house.clock)
+    opened.append(ring.open(token))
+    assert table.second is not None
+    table.second.join(10)
+    assert opened == [CLAIMS, CLAIMS]
+
+
+def test_a_table_in_trouble_makes_no_good_key_an_unknown_one(house: House) -> None:
+    class Failing(MemoryTable):
+        failing = True
+
+        def batch_get(self, keys: Sequence[Key]) -> Mapping[Key, Attributes]:
+            if self.failing:
+                raise ConnectionError
+            return house.table.batch_get(keys)
+
+    token, table = signed(house.ring()), Failing()
+    ring = KeyRing(table, house.signer, house.clock)
+    with pytest.raises(ConnectionError):
+        ring.open(token)
+    table.failing = False
+    assert ring.open(token) == CLAIMS
 
 
 # -------------------------------------------------------------------------------------------------------------- rotation

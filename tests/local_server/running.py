@@ -127,7 +127,8 @@ class Local:
                 connection.sweep(connection.loop.time() + seconds)
             done.set()
 
-        assert connections, "there is no connection to sweep"
+        if not connections:
+            return
         connections[0].loop.call_soon_threadsafe(sweep)
         assert done.wait(SECONDS)
 

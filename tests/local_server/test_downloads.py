@@ -156,10 +156,11 @@ def test_a_reader_that_leaves_or_stops_is_let_go(local: Local) -> None:
     with local.wire() as wire:
         wire.send(f"GET {LINK} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert wire.reader.readline().startswith(b"HTTP/1.1 200")
-        while not any(connection.transport.get_write_buffer_size() for connection in local.server.server_state.connections):
-            assert local.ask("GET", "/v2/").status == 200
-        local.after(0)
-        local.after(600)
+        # The socket's buffers fill up first; from then on no sweep finds anything taken.
+        for turn in range(1, 100):
+            if not local.server.server_state.connections:
+                break
+            local.after(600.0 * turn)
         assert len(wire.reader.read()) < 64 << 20
 
 

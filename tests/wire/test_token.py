@@ -282,6 +282,7 @@ def test_a_bad_form_is_a_400_in_both_languages(changed: Mapping[str, str], error
         b"",
         b"\xff",
         b"grant_type=%ff",
+        urlencode(form()).encode() + b"&other=%ff",
         b"&" * 100_000,
         b"a=1&" * 1000,
         b"x" * 100_000,

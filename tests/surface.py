@@ -179,4 +179,3 @@ def index(*manifests: bytes, **fields: object) -> bytes:
 def code(response: Response) -> str:
     """The first error's code."""
     return str(json.loads(response.body)["errors"][0]["code"])
-

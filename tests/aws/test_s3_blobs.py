@@ -171,7 +171,7 @@ def test_a_writer_from_before_the_first_byte_comes_too_late(
 
 @pytest.mark.parametrize(("operation", "where"), [("get_object", "~parts/"), ("put_object", "~staged/")])
 def test_an_append_during_a_proof_is_proven_or_refused(
-    s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
+    *, s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
 ) -> None:
     blobs.append(KEY, 0, b"layer")
     meddling = MeddlingS3(s3, operation, where, lambda: blobs.append(KEY, 5, b"more"))
@@ -184,7 +184,7 @@ def test_an_append_during_a_proof_is_proven_or_refused(
 
 @pytest.mark.parametrize(("operation", "where"), [("get_object", "~parts/"), ("put_object", "~staged/"), ("head_object", KEY)])
 def test_a_proof_during_a_proof_is_harmless(
-    s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
+    *, s3: Client, blobs: S3Blobs, prefix: str, clock: FrozenClock, operation: str, where: str
 ) -> None:
     blobs.append(KEY, 0, b"layer")
     meddling = MeddlingS3(s3, operation, where, lambda: blobs.prove(KEY, Digest.of(b"layer")))

@@ -24,12 +24,12 @@ NAIVE = "naive"
 @dataclass(frozen=True, slots=True)
 class Start:
     """Medians in seconds: the import, and import plus answer; the third-party packages and our own that the import loaded,
-    and how many of the standard library's."""
+    and those of the standard library."""
 
     imported: float
     total: float
     loaded: tuple[str, ...]
-    standard: int
+    standard: tuple[str, ...]
 
 
 def cold_starts(slipway: Registry, image: SourceImage, repository: str, tag: str, processes: int) -> dict[str, Start]:
@@ -80,5 +80,5 @@ def _median(runs: list[dict[str, Any]]) -> Start:
         imported=median(run["import"] for run in runs),
         total=median(run["total"] for run in runs),
         loaded=tuple(runs[0]["loaded"]),
-        standard=runs[0]["standard"],
+        standard=tuple(runs[0]["standard"]),
     )

@@ -42,7 +42,7 @@ def _main() -> None:
         "status": result["statusCode"],
         "body": result["body"],
         "loaded": [name for name in loaded if name not in sys.stdlib_module_names and name != "app"],
-        "standard": len([name for name in loaded if name in sys.stdlib_module_names]),
+        "standard": [name for name in loaded if name in sys.stdlib_module_names],
     }
     sys.stdout.write(json.dumps(told))
 

@@ -105,7 +105,7 @@ def _starts(results: Results) -> Iterator[str]:
     yield _line("cold start, fresh process", "", SLIPWAY, "naive imports", "ratio")
     yield _compared("import app", "ms", 1e3 * ours.imported, 1e3 * naive.imported)
     yield _compared("import + first manifest GET", "ms", 1e3 * ours.total, 1e3 * naive.total)
-    yield f"import app loads: {', '.join(ours.loaded)}, and {ours.standard} modules of the standard library"
+    yield f"import app loads: {', '.join(ours.loaded)}, and {len(ours.standard)} of the standard library"
 
 
 def _compared(name: str, unit: str, ours: float, theirs: float) -> str:

@@ -11,7 +11,6 @@ by being left out. The program exits 0 when it could not even read its settings,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -31,9 +30,9 @@ from tests.conformance.registry_process import (
     started_registry,
 )
 
-SUITE_MODULE = "github.com/opencontainers/distribution-spec/conformance"
-SUITE_COMMIT = "fee21197eb94"  # main on 2026-07-30; the program is that of 967efdc
-SUITE_VERSION = f"v0.0.0-20260730175803-{SUITE_COMMIT}"
+SUITE_PACKAGE = "github.com/opencontainers/distribution-spec/conformance"
+SUITE_COMMIT = "fee21197eb94"  # main on 2026-07-30, as in suite/go.mod; the program is that of 967efdc
+SUITE_FOLDER = Path(__file__).with_name("suite")
 PROGRAM = CACHE / "bin" / f"conformance-{SUITE_COMMIT}"
 RESULTS = CACHE / "conformance"
 SPEC_VERSIONS = ("1.1", "dev")
@@ -94,32 +93,23 @@ class Outcome:
         return not self.complaints and self.total > 0 and self.passed == self.total
 
 
-def go(*words: str, folder: Path) -> str:
-    """Runs the go command with its build flags fixed, whatever the caller's environment says; returns its output."""
-    if shutil.which("go") is None:
-        raise ConformanceUnusable("the Go tool chain is missing: `go` is not on PATH")
-    environment = os.environ | {"GOFLAGS": "-trimpath -buildvcs=false -mod=readonly", "GOWORK": "off"}
-    done = subprocess.run(["go", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ConformanceUnusable(f"go {' '.join(words)}: {done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def built_program() -> Path:
     """The conformance program at the pinned commit, built once.
 
-    `go install` asks for the module's list of releases, of which there are none, so the source is downloaded and built
-    in place with the go.sum that it brings.
+    The commit has no release, and neither `go install` nor `go mod download` asks the proxy for less than a list of
+    them. Building it as a dependency of a module of ours asks for its source only, and go.sum says what that must be.
     """
     if PROGRAM.exists():
         return PROGRAM
+    if shutil.which("go") is None:
+        raise ConformanceUnusable("the Go tool chain is missing: `go` is not on PATH")
     PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-    source = json.loads(go("mod", "download", "-json", f"{SUITE_MODULE}@{SUITE_VERSION}", folder=PROGRAM.parent))
     unfinished = PROGRAM.with_suffix(f".{os.getpid()}")
-    go(
-        "build", "-ldflags", f"-X main.Version={SUITE_COMMIT}", "-o", str(unfinished), ".",
-        folder=Path(source["Dir"]),
-    )  # fmt: skip
+    words = ["go", "build", "-ldflags", f"-X main.Version={SUITE_COMMIT}", "-o", str(unfinished), SUITE_PACKAGE]
+    environment = os.environ | {"GOFLAGS": "-trimpath -buildvcs=false -mod=readonly", "GOWORK": "off"}
+    done = subprocess.run(words, cwd=SUITE_FOLDER, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ConformanceUnusable(f"{' '.join(words)}: {done.stdout}{done.stderr}")
     unfinished.replace(PROGRAM)
     return PROGRAM
 

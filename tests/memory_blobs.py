@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from threading import RLock
 from typing import IO
 from urllib.parse import urlencode
 
+from chalicelib.registry.keys import checked_key, checked_prefix
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, StoreFull, WrongOffset
 
@@ -42,7 +42,7 @@ class MemoryBlobs:
 
     def append(self, key: str, offset: int, content: bytes) -> int:
         with self._lock:
-            blob = self._blobs.get(_checked(key))
+            blob = self._blobs.get(checked_key(key))
             staged = blob.content if blob else b""
             if (blob and blob.sealed) or not 0 <= offset <= len(staged):
                 raise WrongOffset(len(staged))
@@ -59,19 +59,17 @@ class MemoryBlobs:
 
     def put(self, key: str, content: bytes) -> None:
         with self._lock:
-            self._keep(_checked(key), bytes(content), sealed=True)
+            self._keep(checked_key(key), bytes(content), sealed=True)
 
     def stat(self, key: str) -> Stored | None:
-        blob = self._blobs.get(_checked(key))
+        blob = self._blobs.get(checked_key(key))
         return Stored(key, len(blob.content), blob.modified) if blob else None
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         return io.BytesIO(self._get(key).content[start:end])
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        if re.search(r"[^a-z0-9._/-]|^/|//|(^|/)\.\.?/", prefix):
-            raise ValueError(f"not a prefix of keys: {prefix!r}")
-        return self._list(prefix)
+        return self._list(checked_prefix(prefix))
 
     def _list(self, prefix: str) -> Iterator[Stored]:
         for key in sorted(self._blobs):
@@ -81,7 +79,7 @@ class MemoryBlobs:
     def link(self, key: str, method: str, shown: Shown) -> str:
         expires = self._clock.now() + timedelta(minutes=10)
         fields = {"method": method, "expires": int(expires.timestamp()), "type": shown.media_type, "digest": shown.digest}
-        url = f"https://blobs.test/{_checked(key)}?{urlencode(fields)}"
+        url = f"https://blobs.test/{checked_key(key)}?{urlencode(fields)}"
         self._links[method, url] = expires, Linked(key, shown)
         return url
 
@@ -92,10 +90,10 @@ class MemoryBlobs:
 
     def delete(self, key: str) -> None:
         with self._lock:
-            self._blobs.pop(_checked(key), None)
+            self._blobs.pop(checked_key(key), None)
 
     def _get(self, key: str) -> _Bytes:
-        blob = self._blobs.get(_checked(key))
+        blob = self._blobs.get(checked_key(key))
         if blob is None:
             raise BlobMissing(key)
         return blob
@@ -104,9 +102,3 @@ class MemoryBlobs:
         if self.full:
             raise StoreFull
         self._blobs[key] = _Bytes(content, self._clock.now(), sealed)
-
-
-def _checked(key: str) -> str:
-    if not re.fullmatch(r"[a-z0-9._/-]{1,512}", key, re.ASCII) or not {"", ".", ".."}.isdisjoint(key.split("/")):
-        raise ValueError(f"not a key: {key!r}")
-    return key

@@ -26,7 +26,7 @@ ARROWS = {
     "crypto": {"crypto", "registry"},
     "settings": {"registry"},
     "wiring": {"wiring", "settings", "registry", "wire", "aws", "local", "crypto"},
-    "infra": {"infra", "wire", "registry", "wiring", "app", "local", "entry"},
+    "infra": {"infra", "wire", "registry", "wiring", "settings", "app", "local", "entry"},
 }
 
 LIBRARIES = {

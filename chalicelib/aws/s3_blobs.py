@@ -20,7 +20,6 @@ import hmac
 import io
 import json
 import os
-import re
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -31,6 +30,7 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from chalicelib.registry.keys import checked_key, checked_prefix
 from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, StoreFull, WrongOffset
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ LINK_SECONDS = 600
 """How long a link may be used to begin a download: time for a client that got 20 redirects at once and queues them, and
 short enough that a leaked one is soon worthless. It ends earlier if the credentials that signed it do."""
 
-MAX_KEY = 512
-"""Characters of a key at most; S3 allows 1,024 bytes, and names of parts are longer."""
-
 PART = 16 << 20
 """Bytes of an assembled object's part, and what a proof holds in memory; more only beyond 156 GB (10,000 parts)."""
 
@@ -54,7 +51,6 @@ BLOCK = 1 << 18
 ATTEMPTS = 50
 """How often an index is read again after somebody else changed it first. Each time somebody got on, so it ends."""
 
-_KEY = re.compile(r"[a-z0-9._/-]+", re.ASCII)
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _OUTRUN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
@@ -157,7 +153,7 @@ class S3Blobs:
         """See BlobStore. Three requests; the content is in S3 before the index names it."""
         part = _Part(secrets.token_hex(8), len(content))
         added = False
-        _checked(key)
+        checked_key(key)
         try:
             for _ in range(ATTEMPTS):
                 index = self._index_to_append(key, offset)
@@ -175,7 +171,7 @@ class S3Blobs:
 
     def prove(self, key: str, digest: Digest) -> int | None:
         """See BlobStore. Every byte passes through here once, for lack of parts large enough to be copied inside S3."""
-        _checked(key)
+        checked_key(key)
         for _ in range(ATTEMPTS):
             if self._head(key):
                 return self._prove_again(key, digest)
@@ -197,18 +193,18 @@ class S3Blobs:
 
     def put(self, key: str, content: bytes) -> None:
         """See BlobStore."""
-        self._write(_checked(key), content)
+        self._write(checked_key(key), content)
 
     def delete(self, key: str) -> None:
         """See BlobStore."""
-        self._remove([_checked(key)])
+        self._remove([checked_key(key)])
         self._remove_staged(key)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
     def stat(self, key: str) -> Stored | None:
         """See BlobStore."""
-        if stored := self._head(_checked(key)):
+        if stored := self._head(checked_key(key)):
             return stored
         index = self._index(key)
         # a proof between the two looks moves the bytes from one place to the other
@@ -217,7 +213,7 @@ class S3Blobs:
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         """See BlobStore. A connection lost on the way raises botocore's error from ``read``."""
         for _ in range(2):
-            stored = self._head(_checked(key))
+            stored = self._head(checked_key(key))
             if stored:
                 end = stored.size if end is None else min(end, stored.size)
                 return io.BufferedReader(_Chunks(self._read([(key, start, end)])), BLOCK)
@@ -228,12 +224,7 @@ class S3Blobs:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See BlobStore; one more request for each key that is staged. Raises ValueError as for a key."""
-        base, slash, begins = prefix.rpartition("/")
-        if slash:
-            _checked(base)
-        if begins and not _KEY.fullmatch(begins):
-            raise ValueError(f"not a prefix of keys: {prefix[:100]!r}")
-        return self._merged(prefix)
+        return self._merged(checked_prefix(prefix))
 
     def _merged(self, prefix: str) -> Iterator[Stored]:
         last = ""
@@ -252,7 +243,7 @@ class S3Blobs:
         credentials, moment = self._credentials(), self._clock.now().strftime("%Y%m%dT%H%M%SZ")
         scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
         url = urlsplit(self._address())
-        path = f"{url.path}/{quote(self._prefix + _checked(key))}"
+        path = f"{url.path}/{quote(self._prefix + checked_key(key))}"
         fields = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"{credentials.access_key}/{scope}",
@@ -533,13 +524,6 @@ def _spans(key: str, index: _Index, start: int, end: int) -> Iterator[tuple[str,
         if first < last:
             yield _part_name(key, part), first, last
         position += part.size
-
-
-def _checked(key: str) -> str:
-    """The key, if it is one; ValueError else. Every name of an object goes through here."""
-    if len(key) > MAX_KEY or not _KEY.fullmatch(key) or not {"", ".", ".."}.isdisjoint(key.split("/")):
-        raise ValueError(f"not a key: {key[:100]!r}")
-    return key
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
+from chalicelib.registry.keys import checked_key, checked_prefix
 from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, StoreFull, WrongOffset
 
 if TYPE_CHECKING:
@@ -44,12 +45,6 @@ LINK_SECONDS = 600
 """How long a link may be used to begin a download: time for a client that got 20 redirects at once and queues them, and
 short enough that a leaked one is soon worthless. A download under way is not cut off."""
 
-MAX_KEY = 512
-"""Characters of a key at most; those the registry makes stay below 300."""
-
-MAX_SEGMENT = 200
-"""Characters of a key's segment at most: a file name has 255 bytes, and needs some for its ending."""
-
 OPEN_FILES = 64
 """Staged files kept open between appends: a network mount flushes on each close. A process may often open 1,024 at all."""
 
@@ -63,7 +58,6 @@ NAMES_AT_ONCE = 50_000
 """Names of one folder that ``list`` holds in memory at most."""
 
 _STAGED, _SEALED, _NEW = "~staged", "~sealed", "~new"
-_KEY = re.compile(r"[a-z0-9._/-]+", re.ASCII)
 _Kind = TypeVar("_Kind")
 
 
@@ -337,18 +331,14 @@ class DiskBlobs:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See BlobStore. What is sealed, put or deleted meanwhile may be missed. Raises ValueError as for a key."""
-        base, slash, begins = prefix.rpartition("/")
-        if slash:
-            _checked(base)
-        if begins and not _KEY.fullmatch(begins):
-            raise ValueError(f"not a prefix of keys: {prefix[:100]!r}")
+        base, slash, begins = checked_prefix(prefix).rpartition("/")
         return self._walk(self._folder / base, base + slash, begins)
 
     # --------------------------------------------------------------------------------------------------------- links
 
     def link(self, key: str, method: str, shown: Shown) -> str:
         """See BlobStore: a path on the registry's own host, of unreserved characters but for its delimiters."""
-        return self._signed(_checked(key), method, shown, int(self._clock.now().timestamp()) + LINK_SECONDS)
+        return self._signed(checked_key(key), method, shown, int(self._clock.now().timestamp()) + LINK_SECONDS)
 
     def linked(self, method: str, path: str, query: str) -> Linked | None:
         """What this request's link stands for, or None if this store did not make it for that method or it has expired.
@@ -375,7 +365,7 @@ class DiskBlobs:
     # ------------------------------------------------------------------------------------------------- paths, folders
 
     def _path(self, key: str, ending: str) -> Path:
-        return self._folder / (_checked(key) + ending)
+        return self._folder / (checked_key(key) + ending)
 
     def _places(self, key: str) -> Iterable[Path]:
         """Where the bytes may be. Sealed twice: a prove between the first two looks moves them from one to the other."""
@@ -520,18 +510,6 @@ class _Range(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _checked(key: str) -> str:
-    """The key, if it is one; ValueError else. Every path goes through here."""
-    segments = key.split("/")
-    if not _KEY.fullmatch(key) or len(key) > MAX_KEY or not all(_is_segment(segment) for segment in segments):
-        raise ValueError(f"not a key: {key[:100]!r}")
-    return key
-
-
-def _is_segment(text: str) -> bool:
-    return 0 < len(text) <= MAX_SEGMENT and text not in {".", ".."}
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -237,8 +237,8 @@ class Shown:
 class BlobStore(Protocol):
     """Bytes under keys that are never reused. Staged bytes grow by appending; sealed by a proof they never change again.
 
-    A key is made by ``chalicelib.registry.blobs``: lower-case letters, digits, ``-``, ``_``, ``/`` and ``.`` only, with no
-    empty, ``.`` or ``..`` segment; an adapter refuses others with ValueError.
+    An adapter refuses a key that ``keys.checked_key`` refuses, with its ValueError. If making bytes durable fails (a full or
+    broken disk), staged bytes may be gone: what the store cannot promise it does not keep.
     """
 
     def append(self, key: str, offset: int, content: bytes) -> int:

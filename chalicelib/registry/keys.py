@@ -1,0 +1,35 @@
+"""Keys of the BlobStore: what one may look like, checked by every adapter before it becomes a path or an object's name."""
+
+from __future__ import annotations
+
+import re
+
+MAX_KEY = 512
+"""Characters of a key at most."""
+
+MAX_SEGMENT = 200
+"""Characters between two slashes at most: file names end at 255 bytes, and an adapter adds a few of its own."""
+
+_CHARACTERS = re.compile(r"[a-z0-9._/-]*", re.ASCII)
+
+
+def checked_key(key: str) -> str:
+    """The key, if it is one; ValueError else: no empty, ``.`` or ``..`` segment, no other characters, no other length."""
+    segments = key.split("/")
+    if len(key) > MAX_KEY or not _CHARACTERS.fullmatch(key) or not all(map(_is_segment, segments)):
+        raise ValueError(f"not a key: {key[:100]!r}")
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """What some key may begin with; ValueError else."""
+    base, slash, begins = prefix.rpartition("/")
+    if slash:
+        checked_key(base)
+    if not _CHARACTERS.fullmatch(begins):
+        raise ValueError(f"not a prefix of keys: {prefix[:100]!r}")
+    return prefix
+
+
+def _is_segment(text: str) -> bool:
+    return 0 < len(text) <= MAX_SEGMENT and text not in {".", ".."}

@@ -34,5 +34,12 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app.py chalicelib infra tests
 
+conformance: $(VENV)/.dev  ## the OCI conformance program with every option on (needs Go)
+	@$(BIN)/python -m tests.conformance.run
+
+clients: $(VENV)/.dev  ## docker, podman, skopeo, containerd and others, the real programs (needs root on Debian, and Go)
+	@sh tests/clients/install.sh
+	@$(BIN)/python -m pytest tests/clients
+
 clean:  ## remove what the other targets made, but no data
 	@rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,9 +5,9 @@ The only place that imports adapters, and late, so that one machine never loads 
 
 from __future__ import annotations
 
-import hashlib
 import os
-from functools import cache
+import secrets
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from chalicelib.registry.accounts import Accounts
@@ -79,12 +79,12 @@ def blob_store() -> BlobStore:
 def disk_blobs() -> DiskBlobs:
     """The one machine's BlobStore, whose signed links the server beside the application answers."""
     from chalicelib.local.disk_blobs import DiskBlobs
+    from chalicelib.local.secret_file import kept
 
     store = settings().store
     if isinstance(store, Cloud):
         raise TypeError("on AWS the blobs are in S3")
-    secret = hashlib.sha256(b"blob links" + signer().sign(b"blob links")).digest()
-    return DiskBlobs(store / "blobs", secret, clock())
+    return DiskBlobs(store / "blobs", kept(store / "link-secret", partial(secrets.token_bytes, 32)), clock())
 
 
 @cache

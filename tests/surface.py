@@ -114,13 +114,13 @@ class Surface:
             return refused
         scope = re.search(r'scope="([^"]*)"', refused.headers["WWW-Authenticate"])
         token = self.token(scope[1] if scope else "")
-        return self.send(method, url, body, authorization=f"Bearer {token}", **headers)
+        return self.send(method, url, body, **headers, authorization=f"Bearer {token}")
 
     def token(self, *scopes: str) -> str:
         """A token for these scopes, by the client's credentials."""
-        basic = {"authorization": f"Basic {base64.b64encode(self.credentials.encode()).decode()}"}
+        basic = f"Basic {base64.b64encode(self.credentials.encode()).decode()}" if self.credentials else ""
         query = urlencode([("service", SERVICE), *(("scope", scope) for scope in scopes if scope)])
-        answer = self.send("GET", f"/auth/token?{query}", **(basic if self.credentials else {}))
+        answer = self.send("GET", f"/auth/token?{query}", authorization=basic)
         assert answer.status == 200, answer.body
         return str(json.loads(answer.body)["token"])
 

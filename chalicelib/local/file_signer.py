@@ -7,7 +7,6 @@ apart. Losing the file loses the trust in all tokens and every wrapped secret: i
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from threading import Lock
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from chalicelib.local.secret_file import kept
 
 MAX_SECRET = 4096
 """Bytes of a secret at most, as KMS has it."""
@@ -65,7 +66,7 @@ class FileSigner:
     def _keys(self) -> tuple[ec.EllipticCurvePrivateKey, AESGCM]:
         with self._guard:
             if self._loaded is None:
-                private = _read(self._path) or _make(self._path)
+                private = _load(kept(self._path, _new_key), self._path)
                 self._loaded = private, AESGCM(_wrapping_key(private))
             return self._loaded
 
@@ -75,45 +76,14 @@ def _wrapping_key(private: ec.EllipticCurvePrivateKey) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=None, info=b"slipway file signer: wrap 1").derive(scalar)
 
 
-def _read(path: Path) -> ec.EllipticCurvePrivateKey | None:
-    """The key in the file, or None if there is no file. The file that is judged is the one that is read."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return None
-    with file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            raise PermissionError(f"{path} holds a private key and may be used by others: chmod 600")
-        private = serialization.load_pem_private_key(file.read(), password=None)
+def _load(pem: bytes, path: Path) -> ec.EllipticCurvePrivateKey:
+    private = serialization.load_pem_private_key(pem, password=None)
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
         return private
     raise ValueError(f"{path} does not hold a P-256 key")
 
 
-def _make(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A new key, durably in the file; or the key of whoever was faster."""
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+def _new_key() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        # unlike a rename, a link never replaces the key that another process made in the meantime
-        path.hardlink_to(beside)
-    except FileExistsError:
-        pass
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    made = _read(path)
-    if made is None:
-        raise FileNotFoundError(f"{path} was removed while it was made")
-    return made

@@ -78,7 +78,8 @@ def span_of(header: str, size: int) -> Span | None:
         return Span(max(0, size - length), size)
     start, end = _number(first), _number(last) + 1 if last else size
     if last and end <= start:
-        return None  # a last position before the first makes the range invalid, not unsatisfiable
+        # RFC 9110 would let such a header be ignored; the conformance program of the OCI wants it refused.
+        raise Unsatisfiable
     if start >= size:
         raise Unsatisfiable
     return Span(start, min(end, size))

@@ -28,7 +28,6 @@ ETAG = '"sha256:' + "a" * 64 + '"'
         ("bytes=-500", Span(0, 100)),
         (" bytes= 5-6 ", Span(5, 7)),
         ("bytes=0-1,5-6", None),
-        ("bytes=5-4", None),
         ("bytes=-", None),
         ("bytes=", None),
         ("bytes", None),
@@ -45,7 +44,14 @@ def test_spans(header: str, span: Span | None) -> None:
 
 @pytest.mark.parametrize(
     ("header", "size"),
-    [("bytes=100-", 100), ("bytes=" + "9" * 40 + "-", 100), ("bytes=-0", 100), ("bytes=0-", 0), ("bytes=-5", 0)],
+    [
+        ("bytes=100-", 100),
+        ("bytes=5-4", 100),
+        ("bytes=" + "9" * 40 + "-", 100),
+        ("bytes=-0", 100),
+        ("bytes=0-", 0),
+        ("bytes=-5", 0),
+    ],
 )
 def test_spans_beyond_the_end(header: str, size: int) -> None:
     with pytest.raises(Unsatisfiable):

@@ -56,7 +56,7 @@ def test_twenty_pushes_on_one_base_layer(surface: Surface) -> None:
 def test_twenty_pushes_of_one_tag_leave_one_of_them(surface: Surface) -> None:
     surface.push_image(NAME, "base", BASE)
     manifests = [image(BASE, annotations={"n": str(number)}) for number in range(20)]
-    at_once(*[lambda content=content: surface.put_manifest(NAME, "latest", content) for content in manifests])  # type: ignore[misc]
+    at_once(*[lambda content=content: surface.put_manifest(NAME, "latest", content) for content in manifests])
     pulled = surface.call("GET", f"/v2/{NAME}/manifests/latest").body
     assert pulled in manifests
     tagged = [item for item in surface.table.query(_contents(surface), prefix="tagged/") if item.key.sort.endswith("/latest")]

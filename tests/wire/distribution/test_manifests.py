@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ def surface() -> Surface:
     return surface
 
 
-def with_fields(**fields: Any) -> bytes:
+def with_fields(**fields: object) -> bytes:
     return json.dumps({**json.loads(image(b"layer")), **fields}).encode()
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import SubprocessError
 
 from tests.bench.cold_start import cold_starts
 from tests.bench.connections import LoadFailed
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tools = found_tools(IMAGES / f"debian-{DEBIAN_SUITE}")
         results = _measured(tools, debian_image(IMAGES), options)
-    except (ToolMissing, RegistryDidNotStart, RequestFailed, LoadFailed, OSError) as failure:
+    except (ToolMissing, RegistryDidNotStart, RequestFailed, LoadFailed, OSError, SubprocessError) as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
     print(f"\n{table(results)}")

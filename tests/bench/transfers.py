@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.bench.registries import USER, Registry, RequestFailed
 from tests.clients.images import LAYER, MANIFEST, SourceImage, new_layout, opened, stored, stored_json, tag_layout
 
+_GIVE_UP_SECONDS = 300
 _SETTLE_SECONDS = 0.2
 """After a transfer the server may still be busy with what it put off; that time is the transfer's too."""
 
@@ -90,7 +91,9 @@ class _Client:
 
     def run(self, verb: str, *words: str) -> None:
         command = [self._crane, verb, "--insecure", *words]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=_GIVE_UP_SECONDS, check=False
+        )
         if done.returncode != 0:
             raise RequestFailed(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 

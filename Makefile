@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint conformance clients bench clean
+.PHONY: help run backup password test lint conformance clients endurance bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -26,6 +26,13 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.local
 run: $(VENV)/.local  ## serve the registry on http://127.0.0.1:5000 (PORT=, DATA=, HOST=, PUBLIC_URL=, TLS_CERT=, TLS_KEY=)
 	@exec $(BIN)/python -m infra.local
 
+backup: $(VENV)/.local  ## copy the data folder, also while it is in use: make backup TO=folder
+	@test -n "$(TO)" || { echo "say where to: make backup TO=folder" >&2; exit 1; }
+	@$(BIN)/python -m infra.local.maintenance backup "$(TO)"
+
+password: $(VENV)/.local  ## give admin another password: SLIPWAY_ADMIN_PASSWORD, or a generated one
+	@$(BIN)/python -m infra.local.maintenance password
+
 test: $(VENV)/.dev  ## the tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -40,6 +47,13 @@ conformance: $(VENV)/.dev  ## the OCI conformance program with every option on (
 clients: $(VENV)/.dev  ## docker, podman, skopeo, containerd and others, the real programs (needs root on Debian, and Go)
 	@sh tests/clients/install.sh
 	@$(BIN)/python -m pytest tests/clients
+
+endurance: $(VENV)/.dev  ## a 5 GB layer in bounded memory, kill -9 fifty times, broken connections (needs root)
+	@$(BIN)/python -m pytest tests/endurance
+
+bench: $(VENV)/.dev  ## speed beside Debian's docker-registry (needs root on Debian, and Go)
+	@sh tests/clients/install.sh
+	@$(BIN)/python -m tests.bench.run
 
 clean:  ## remove what the other targets made, but no data
 	@rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -57,7 +57,7 @@ WRITE_BACK = 8 << 20
 NAMES_AT_ONCE = 50_000
 """Names of one folder that ``list`` holds in memory at most."""
 
-_STAGED, _SEALED, _NEW = "~staged", "~sealed", "~new"
+_STAGED, SEALED, _NEW = "~staged", "~sealed", "~new"
 _Kind = TypeVar("_Kind")
 
 
@@ -251,7 +251,7 @@ class DiskBlobs:
 
     def prove(self, key: str, digest: Digest) -> int | None:
         """See BlobStore. Reads the bytes only if they did not all come through this process in order, or for sha512."""
-        staged, sealed = self._path(key, _STAGED), self._path(key, _SEALED)
+        staged, sealed = self._path(key, _STAGED), self._path(key, SEALED)
         with self._locks.hold(key), _full_disk_told():
             if self._staged_size(key) is None:
                 return self._prove_again(key, sealed, digest)
@@ -274,7 +274,7 @@ class DiskBlobs:
 
     def put(self, key: str, content: bytes) -> None:
         """See BlobStore. Written beside, then renamed into place: a reader sees all of it or none."""
-        new, sealed = self._path(key, _NEW), self._path(key, _SEALED)
+        new, sealed = self._path(key, _NEW), self._path(key, SEALED)
         with self._locks.hold(key), _full_disk_told():
             file = self._create(new, os.O_TRUNC)
             try:
@@ -292,7 +292,7 @@ class DiskBlobs:
 
     def delete(self, key: str) -> None:
         """See BlobStore. Folders left empty go too; a deletion may come undone in a power cut, as garbage to collect."""
-        paths = [self._path(key, ending) for ending in (_STAGED, _SEALED, _NEW)]
+        paths = [self._path(key, ending) for ending in (_STAGED, SEALED, _NEW)]
         with self._locks.hold(key):
             self._forget(key)
             for path in paths:
@@ -369,7 +369,7 @@ class DiskBlobs:
 
     def _places(self, key: str) -> Iterable[Path]:
         """Where the bytes may be. Sealed twice: a prove between the first two looks moves them from one to the other."""
-        sealed = self._path(key, _SEALED)
+        sealed = self._path(key, SEALED)
         return sealed, self._path(key, _STAGED), sealed
 
     def _create(self, path: Path, flags: int = 0) -> int:
@@ -519,7 +519,7 @@ def _names(folder: Path) -> Iterator[str]:
             name, ending = entry.name.partition("~")[::2]
             if not ending and entry.is_dir(follow_symlinks=False):
                 yield name + "/"
-            elif ending in {_STAGED[1:], _SEALED[1:]}:
+            elif ending in {_STAGED[1:], SEALED[1:]}:
                 yield name
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import BlobReferenced, BlobUnknown
@@ -25,6 +26,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import (
+    REFERENCED,
     REVISION,
     blob_key,
     contents,
@@ -38,18 +40,26 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.repositories import Repositories, Repository
 
+MayMount: TypeAlias = Callable[[Repository, "Blob"], bool]
+"""Whether the caller may read this blob of this repository, at this moment."""
+
 _HOLDERS_TRIED = 100
 """Repositories looked through for a mount without ``from``; a blob that more hold is nearly always found among the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link."""
+    """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link.
+
+    ``is_referenced``: a manifest of the repository has named it at some time. Until then it is the pushers' own business: a
+    layer whose image was refused, or never came, is not to be read by others.
+    """
 
     digest: Digest
     size: int
     key: str
     revision: int
+    is_referenced: bool
 
 
 class Blobs:
@@ -72,7 +82,9 @@ class Blobs:
     def find(self, repository: str, digest: Digest) -> Blob | None:
         """The blob if the repository of that id holds it."""
         link = self._table.get(link_key(repository, digest))
-        return None if link is None else Blob(digest, number(link, "size"), text(link, "key"), number(link, REVISION))
+        if link is None:
+            return None
+        return Blob(digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
 
     def url(self, blob: Blob, method: str) -> str:
         """Where its bytes are to be had by ``method``, "GET" or "HEAD", for some minutes."""
@@ -94,28 +106,31 @@ class Blobs:
             key = text(record, "key")
             proven = Check(blob_key(digest), Equals("key", key))
         self._table.transact([proven, *_link(repository, name, digest, key, size), *also])
-        return Blob(digest, size, key, 0)
+        return Blob(digest, size, key, 0, is_referenced=False)
 
-    def mount(self, repository: Repository, digest: Digest, source: RepositoryName) -> Blob | None:
-        """Link a blob that ``source`` holds; None if it does not. Whether the caller may read there is decided before."""
+    def mount(self, repository: Repository, digest: Digest, source: RepositoryName, may: MayMount) -> Blob | None:
+        """Link a blob that ``source`` holds; None if it does not, or may not be read by the caller."""
         found = self._repositories.find(source)
-        return None if found is None else retried(lambda: self._mount(repository, digest, found.id))
+        return None if found is None else retried(lambda: self._mount(repository, digest, found, may))
 
-    def mount_from_any(self, repository: Repository, digest: Digest, may_pull: Callable[[RepositoryName], bool]) -> Blob | None:
+    def mount_from_any(self, repository: Repository, digest: Digest, may: MayMount) -> Blob | None:
         """Link a blob that any repository which the caller may read holds; None if none is found."""
         for item in self._table.query(blob_key(digest).partition, prefix="link/", limit=_HOLDERS_TRIED):
-            if may_pull(RepositoryName.parse(text(item.attributes, "name"))):
-                source = last_segment(item.key.sort)
-                blob = retried(lambda source=source: self._mount(repository, digest, source))  # type: ignore[misc]
-                if blob is not None:
-                    return blob
+            source = self._repositories.find(RepositoryName.parse(text(item.attributes, "name")))
+            if source is None or source.id != last_segment(item.key.sort):
+                continue  # deleted, and its name perhaps given to another
+            blob = retried(lambda source=source: self._mount(repository, digest, source, may))  # type: ignore[misc]
+            if blob is not None:
+                return blob
         return None
 
-    def _mount(self, repository: Repository, digest: Digest, source: str) -> Blob | None:
-        blob = self.find(source, digest)
-        if blob is None or repository.id == source:
+    def _mount(self, repository: Repository, digest: Digest, source: Repository, may: MayMount) -> Blob | None:
+        blob = self.find(source.id, digest)
+        if blob is None or not may(source, blob):
+            return None
+        if repository.id == source.id:
             return blob
-        still_there = Check(link_key(source, digest), Equals("key", blob.key))
+        still_there = Check(link_key(source.id, digest), Equals("key", blob.key))
         self._table.transact([still_there, *_link(repository.id, repository.name, digest, blob.key, blob.size)])
         return blob
 

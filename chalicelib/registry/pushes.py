@@ -41,6 +41,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import (
+    REFERENCED,
     REVISION,
     content_key,
     link_key,
@@ -78,7 +79,8 @@ class _Need:
     note: Key
 
     def writes(self) -> tuple[Write, Write]:
-        return Update(self.record, add={REVISION: 1}, condition=All((Exists(), Lacks("pending")))), Put(self.note, {})
+        condition = All((Exists(), Lacks("pending")))
+        return Update(self.record, set={REFERENCED: True}, add={REVISION: 1}, condition=condition), Put(self.note, {})
 
 
 class _StoredContent:

@@ -11,7 +11,7 @@ another repository later, an id never.
     catalog
         <repository name>                           (index) what /v2/_catalog lists, in order
     repository/<repository id>
-        blob/<digest>                               link: key, size; revision. Reading this one item answers a pull
+        blob/<digest>                               link: key, size, referenced?; revision. Reading this one item answers a pull
         manifest/<digest>                           media_type, size, subject?, pending?; revision
         content/<digest>                            the manifest's exact bytes, or the store's key of a large one
         tag/<tag>                                   digest, media_type, size, pushed_at
@@ -26,7 +26,8 @@ another repository later, an id never.
         upload                                      repository, name, account, size, until, writer, digest?, times
     unfinished
         <begun at>/<upload id>                      (index) uploads that are not finished, oldest first
-    account/<name>, refresh/<hash>, keys            accounts.py, tokens.py
+    account/<name>, refresh/<hash>                  accounts.py, tokens.py
+    keys/<root key's thumbprint>                    crypto/keyring.py
 
 ``revision`` counts what came to depend on the item. Who takes an item away does so on the condition that the revision is
 the one at which nothing depended on it; who comes to depend on it raises the revision in the same transaction.
@@ -40,6 +41,7 @@ from chalicelib.registry.ports import Attributes, Key
 CATALOG_PARTITION = "catalog"
 UNFINISHED_PARTITION = "unfinished"
 REVISION = "revision"
+REFERENCED = "referenced"
 
 
 def repository_key(name: RepositoryName) -> Key:

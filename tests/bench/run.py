@@ -8,6 +8,7 @@ It ends with an error if a request fails or a tool is missing, never for being s
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ IMAGES = CACHE / "clients"
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 when something could not be measured."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that who is terminated leaves no server behind
     try:
         tools = found_tools(IMAGES / f"debian-{DEBIAN_SUITE}")
         results = _measured(tools, debian_image(IMAGES), options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from chalicelib.registry.access import PUSH, allowed_actions
+from chalicelib.registry.errors import BlobUnknown
 from chalicelib.registry.names import Digest
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
@@ -11,12 +13,20 @@ def pull_blob(call: Call) -> Response:
     """GET and HEAD: 307 to a short-lived link that answers the same method."""
     digest = Digest.parse(call.reference)
     blob = call.registry.blobs.get(call.name, digest)
+    if not blob.is_referenced and not _may_push(call):
+        raise BlobUnknown(str(digest))
     headers = {
         "Location": call.registry.blobs.url(blob, call.request.method),
         "Docker-Content-Digest": str(digest),
         "Cache-Control": "no-store",  # the link dies within minutes
     }
     return Response(307, headers)
+
+
+def _may_push(call: Call) -> bool:
+    """By the account's rights, not the token's: a pusher who looks what has arrived may well come with a token to pull."""
+    account = call.registry.accounts.find(call.caller.account) if call.caller.account else None
+    return PUSH in allowed_actions(account, call.name, public=False)
 
 
 def delete_blob(call: Call) -> Response:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.registry.access import PULL, allowed_actions
+from chalicelib.registry.access import PULL, PUSH, allowed_actions
 from chalicelib.registry.blobs import Blob
 from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadInvalid
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.repositories import Repository
 from chalicelib.registry.uploads import Chunk, Upload
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
@@ -43,19 +44,18 @@ def begin_upload(call: Call) -> Response:
 def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
     """By the rights that the caller's account has at this moment; what may not be read is as if it were not there."""
     account = call.registry.accounts.find(call.caller.account) if call.caller.account else None
-    repositories = call.registry.repositories
 
-    def may_pull(name: RepositoryName) -> bool:
-        found = repositories.find(name)
-        return found is not None and PULL in allowed_actions(account, name, public=found.is_public)
+    def may(repository: Repository, blob: Blob) -> bool:
+        needed = PULL if blob.is_referenced else PUSH
+        return needed in allowed_actions(account, repository.name, public=repository.is_public)
 
+    repository = call.registry.repositories.ensure(call.name)
     if not source:
-        return call.registry.blobs.mount_from_any(repositories.ensure(call.name), digest, may_pull)
+        return call.registry.blobs.mount_from_any(repository, digest, may)
     try:
-        name = RepositoryName.parse(source)
+        return call.registry.blobs.mount(repository, digest, RepositoryName.parse(source), may)
     except NameInvalid:
         return None
-    return call.registry.blobs.mount(repositories.ensure(call.name), digest, name) if may_pull(name) else None
 
 
 def append_chunk(call: Call) -> Response:

@@ -28,4 +28,6 @@ def refusal(error: RegistryError) -> Response:
     headers = {"Content-Type": "application/json"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="slipway"'
+    if isinstance(error, errors.Unsupported):
+        headers["Allow"] = ", ".join(error.allowed)
     return Response(status, headers, json.dumps({"errors": [entry]}).encode())

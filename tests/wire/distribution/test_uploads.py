@@ -249,7 +249,23 @@ def test_what_may_not_be_read_is_mounted_as_if_absent(surface: Surface) -> None:
         assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/{query}").status == 202
         assert bob.status("HEAD", f"/v2/bob/mine/blobs/{digest}") == 404
     surface.registry.repositories.set_visibility(RepositoryName.parse("admin/private"), "public")
+    assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/?mount={digest}").status == 202, "no image names it yet"
+    surface.push_image("admin/private", "t", b"secret")
     assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/?mount={digest}").status == 201
+
+
+def test_a_layer_that_no_image_names_is_its_pushers_own(surface: Surface) -> None:
+    """Neither one whose image was refused nor one whose image never came is to be read by others."""
+    digest = surface.push_blob("admin/open", b"zombie")
+    surface.registry.repositories.set_visibility(RepositoryName.parse("admin/open"), "public")
+    url = f"/v2/admin/open/blobs/{digest}"
+    anonymous = Surface(table=surface.table, blobs=surface.store, clock=surface.clock, credentials="")
+    assert surface.put("admin/open", "t", image(b"zombie", b"missing")).status == 404
+    for method in ("GET", "HEAD"):
+        assert anonymous.status(method, url) == 404
+        assert surface.status(method, url) == 307
+    surface.push_image("admin/open", "t", b"zombie")
+    assert anonymous.status("GET", url) == 307
 
 
 def test_knowing_a_digest_is_not_having_the_blob(surface: Surface) -> None:

@@ -19,7 +19,7 @@ from infra.local.events import Answer, Head, Headers
 PREFIX = "/_blobs/"
 
 BLOCK = 512 * 1024
-"""Read at once. A reader that stalls holds one, so a hundred of them hold 25 MiB."""
+"""Read at once. A reader that stalls holds one, so a hundred of them hold 50 MiB."""
 
 _RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.ASCII)
 _FAR = 10**18

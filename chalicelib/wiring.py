@@ -26,6 +26,7 @@ from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
     from chalicelib.local.disk_blobs import DiskBlobs
+    from chalicelib.local.sqlite_table import SqliteTable
 
 
 @cache
@@ -48,8 +49,17 @@ def table() -> Table:
         from chalicelib.aws.dynamo_table import DynamoTable
 
         return DynamoTable(store.table)
+    return sqlite_table()
+
+
+@cache
+def sqlite_table() -> SqliteTable:
+    """The one machine's Table, which drops what has expired only when told to."""
     from chalicelib.local.sqlite_table import SqliteTable
 
+    store = settings().store
+    if isinstance(store, Cloud):
+        raise TypeError("on AWS the table is in DynamoDB")
     return SqliteTable(store / "metadata.sqlite")
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from chalicelib.local.conditions import check_item, check_key, check_partition, check_transaction, check_write, holds, updated
 from chalicelib.registry.ports import (
+    EXPIRES,
     Attributes,
     Check,
     ConditionFailed,
@@ -56,6 +57,14 @@ CREATE TABLE IF NOT EXISTS items (
     PRIMARY KEY (partition, sort)
 ) WITHOUT ROWID, STRICT
 """
+_EXPIRY = f"json_extract(attributes, '$.{EXPIRES}')"
+_EXPIRING = f"json_type(attributes, '$.{EXPIRES}') = 'integer'"
+_CREATE_EXPIRY = f"CREATE INDEX IF NOT EXISTS expiring ON items ({_EXPIRY}) WHERE {_EXPIRING}"
+_DROP_EXPIRED = f"""
+DELETE FROM items WHERE (partition, sort) IN (
+    SELECT partition, sort FROM items WHERE {_EXPIRING} AND {_EXPIRY} < ? ORDER BY {_EXPIRY} LIMIT ?
+)
+"""  # noqa: S608 - made of constants
 _GET = "SELECT attributes, content FROM items WHERE partition = ? AND sort = ?"
 _PUT = "INSERT OR REPLACE INTO items (partition, sort, attributes, content) VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
@@ -152,6 +161,12 @@ class SqliteTable:
         if len(items) <= limit:
             return Walked(tuple(items), None)
         return Walked(tuple(items[:limit]), json.dumps(items[limit - 1].key))
+
+    def drop_expired(self, now: int, limit: int = 1_000) -> int:
+        """Drop up to ``limit`` items whose EXPIRES lies before ``now`` (seconds since the epoch), the longest expired first,
+        as DynamoDB does by itself; how many there were."""
+        with self._writing, _full_is_store_full(), _transaction(self._writer) as connection:
+            return connection.execute(_DROP_EXPIRED, (now, limit)).rowcount
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the table as it is now to a new file at ``path``, over any earlier one, while it is in use. The file appears
@@ -274,6 +289,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the file's layout to this release's. Raises NewerSchema."""
     if _schema(connection) < SCHEMA:
         connection.execute(_CREATE)
+        connection.execute(_CREATE_EXPIRY)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 

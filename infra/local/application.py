@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from infra.local.relay import Refusal
 from infra.local.settings import CannotStart
 
 EXPIRE_UPLOADS_SECONDS = 300.0
+EXPIRE_RECORDS_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,13 @@ class Parts:
 def load() -> Parts:
     """The registry's own parts, by the environment's SLIPWAY_ variables. Raises CannotStart."""
     from chalicelib import wiring
+    from chalicelib.local.sqlite_table import NewerSchema
     from chalicelib.settings import SettingError
 
     try:
-        wiring.settings()
-    except SettingError as error:
+        table = wiring.sqlite_table()
+        wiring.signer().public_key()  # a root key that cannot be used is told now, not to the first who logs in
+    except (SettingError, NewerSchema, PermissionError, ValueError) as error:
         raise CannotStart(str(error)) from error
 
     from app import app
@@ -45,7 +49,10 @@ def load() -> Parts:
         blobs=wiring.disk_blobs(),
         refusal=_refusal,
         ensure_admin=wiring.accounts().ensure_admin,
-        chores=(Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),),
+        chores=(
+            Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),
+            Chore("expiry of records", EXPIRE_RECORDS_SECONDS, lambda: table.drop_expired(int(time.time()))),
+        ),
     )
 
 

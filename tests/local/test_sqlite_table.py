@@ -18,8 +18,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from chalicelib.local import sqlite_table
 from chalicelib.local.sqlite_table import SCHEMA, NewerSchema, SqliteTable, successor
 from chalicelib.registry.ports import (
+    EXPIRES,
     Absent,
     All,
     Attributes,
@@ -386,3 +388,26 @@ def said(table: Table, writes: list[Write], transaction: bool) -> object:
 
 TestSqliteAgainstMemory = SqliteAgainstMemory.TestCase
 TestSqliteAgainstMemory.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_what_has_expired_is_dropped_the_oldest_first(tmp_path: Path) -> None:
+    table = SqliteTable(tmp_path / "table.sqlite")
+    for number in range(10):
+        table.write(Put(Key("p", f"expires {number}"), {EXPIRES: 100 + number}))
+    for name, value in (("text", "99"), ("none", None), ("huge", 10**30), ("flag", True)):
+        table.write(Put(Key("p", name), {EXPIRES: value}))
+    table.write(Put(Key("p", "without"), {"a": 1}))
+    assert table.drop_expired(100) == 0
+    assert table.drop_expired(105, limit=2) == 2
+    assert table.get(Key("p", "expires 1")) is None
+    assert table.drop_expired(105) == 3
+    left = [item.key.sort for item in table.query("p")]
+    assert left == sorted(["text", "none", "huge", "flag", "without", *(f"expires {number}" for number in range(5, 10))])
+
+
+def test_dropping_what_has_expired_reads_its_index_only(tmp_path: Path) -> None:
+    path = tmp_path / "table.sqlite"
+    SqliteTable(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sqlite_table._DROP_EXPIRED}", (1, 1)).fetchall()
+    assert any("USING INDEX expiring" in str(step) or "USING COVERING INDEX expiring" in str(step) for step in plan), plan

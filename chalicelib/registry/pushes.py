@@ -125,6 +125,8 @@ class Pushes:
 
         Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, StoreFull, Busy.
         """
+        if self._repositories.find(name) is None:
+            self._refuse_missing(manifest, [*manifest.blobs, *manifest.manifests])
         repository = self._repositories.ensure(name)
         content = _StoredContent(self._store, manifest)
         try:

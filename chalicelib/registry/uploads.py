@@ -85,10 +85,8 @@ class Uploads:
         self._blobs = blobs
         self._clock = clock
 
-    def begin(self, repository: Repository, account: str, algorithm: str) -> Upload:
-        """A fresh upload. Raises UploadInvalid for an algorithm that is not taken, StoreFull."""
-        if algorithm not in ALGORITHMS:
-            raise UploadInvalid(f"digest-algorithm must be one of {', '.join(sorted(ALGORITHMS))}", algorithm=algorithm[:100])
+    def begin(self, repository: Repository, account: str) -> Upload:
+        """A fresh upload. Raises StoreFull, Busy."""
         identifier, now = secrets.token_hex(16), self._now()
         upload = Upload(
             id=identifier,
@@ -265,6 +263,15 @@ class Uploads:
 
     def _deadline(self) -> int:
         return self._now() + LIFETIME
+
+
+def check_algorithm(text: str) -> None:
+    """Is it one that uploads may be announced for? Which one counts is said by the digest at the end.
+
+    Raises UploadInvalid.
+    """
+    if text not in ALGORITHMS:
+        raise UploadInvalid(f"digest-algorithm must be one of {', '.join(sorted(ALGORITHMS))}", algorithm=text[:100])
 
 
 def _check_chunk(upload: Upload, chunk: Chunk | None, length: int | None) -> None:

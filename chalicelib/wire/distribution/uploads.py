@@ -16,7 +16,7 @@ from chalicelib.registry.blobs import Blob
 from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadInvalid
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.repositories import Repository
-from chalicelib.registry.uploads import Chunk, Upload
+from chalicelib.registry.uploads import Chunk, Upload, check_algorithm
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
 
@@ -26,18 +26,19 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0
 
 def begin_upload(call: Call) -> Response:
     """POST: 202 and where to send the bytes; 201 if they came along (``digest=``) or were mounted (``mount=``)."""
-    query = call.request
-    if query.first("mount"):
-        blob = _mount(call, Digest.parse(query.first("mount")), query.first("from"))
+    request = call.request
+    digest = Digest.parse(request.first("digest")) if "digest" in request.query else None
+    check_algorithm(request.first("digest-algorithm", "sha256"))
+    if request.first("mount"):
+        blob = _mount(call, Digest.parse(request.first("mount")), request.first("from"))
         if blob is not None:
             return _created(call.name, blob)
-    digest = Digest.parse(query.first("digest")) if "digest" in query.query else None
     repository = call.registry.repositories.ensure(call.name)
-    algorithm = digest.algorithm if digest else query.first("digest-algorithm", "sha256")
-    upload = call.registry.uploads.begin(repository, call.caller.account, algorithm)
+    upload = call.registry.uploads.begin(repository, call.caller.account)
     if digest is None:
         return _accepted(upload)
-    blob = call.registry.uploads.finish(upload.id, call.name, call.caller.account, digest, body=query.body, chunk=None)
+    account = call.caller.account
+    blob = call.registry.uploads.finish(upload.id, call.name, account, digest, body=request.body, chunk=None)
     return _created(call.name, blob)
 
 

@@ -49,6 +49,14 @@ def test_a_missing_blob_is_named_and_nothing_is_stored(surface: Surface) -> None
     assert surface.status("GET", f"/v2/{NAME}/manifests/{Digest.of(manifest)}") == 404
 
 
+def test_a_refused_first_push_makes_no_repository(surface: Surface) -> None:
+    assert surface.put("admin/new", "latest", image(b"layer")).status == 404
+    assert surface.put("admin/new", "latest", b"{", OCI_MANIFEST).status == 400
+    assert surface.call("POST", "/v2/admin/new/blobs/uploads/?digest-algorithm=md5").status == 400
+    assert surface.call("POST", "/v2/admin/new/blobs/uploads/?digest=sha256:x").status == 400
+    assert json.loads(surface.call("GET", "/v2/_catalog").body)["repositories"] == [NAME]
+
+
 def test_an_index_with_a_missing_manifest_is_refused(surface: Surface) -> None:
     refused = surface.put(NAME, "latest", index(image(b"never pushed")))
     assert (refused.status, code(refused)) == (404, "MANIFEST_BLOB_UNKNOWN")

@@ -13,37 +13,27 @@ So a crash at any moment leaves either the staged file or the whole sealed one, 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import heapq
-import hmac
 import io
 import os
-import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
-from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import IO, TYPE_CHECKING
 
+from chalicelib.local.disk import Disk, SystemDisk, full_disk_told
+from chalicelib.local.held import Kept, KeyLocks
+from chalicelib.local.links import Linked, Links
 from chalicelib.registry.keys import checked_key, checked_prefix
-from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, WrongOffset
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from chalicelib.registry.names import Digest
-
-LINK_PATH = "/_blobs/"
-"""Where links point to on the registry's own host; no repository name begins with an underscore."""
-
-LINK_SECONDS = 600
-"""How long a link may be used to begin a download: time for a client that got 20 redirects at once and queues them, and
-short enough that a leaked one is soon worthless. A download under way is not cut off."""
 
 OPEN_FILES = 64
 """Staged files kept open between appends: a network mount flushes on each close. A process may often open 1,024 at all."""
@@ -58,72 +48,6 @@ NAMES_AT_ONCE = 50_000
 """Names of one folder that ``list`` holds in memory at most."""
 
 _STAGED, SEALED, _NEW = "~staged", "~sealed", "~new"
-_Kind = TypeVar("_Kind")
-
-
-class Disk(Protocol):
-    """What is asked of the operating system where order and failure matter; all may raise OSError."""
-
-    def open(self, path: Path, flags: int) -> int:
-        """A file descriptor; a file that comes into being is its owner's alone."""
-
-    def write(self, file: int, content: memoryview, offset: int) -> int:
-        """Write some of the content; how many bytes."""
-
-    def truncate(self, file: int, size: int) -> None:
-        """Cut the file off at ``size`` bytes."""
-
-    def begin_write_back(self, file: int, offset: int, size: int) -> None:
-        """Ask for these bytes to be on their way to the disk; does not wait."""
-
-    def fsync(self, file: int) -> None:
-        """Return when the file's bytes would outlive a power cut."""
-
-    def rename(self, old: Path, new: Path) -> None:
-        """Give the file its new name, over any other that has it, atomically."""
-
-    def fsync_folder(self, folder: Path) -> None:
-        """Return when the names in the folder would outlive a power cut."""
-
-
-class SystemDisk:
-    """The real disk."""
-
-    def open(self, path: Path, flags: int) -> int:
-        return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def write(self, file: int, content: memoryview, offset: int) -> int:
-        return os.pwrite(file, content, offset)
-
-    def truncate(self, file: int, size: int) -> None:
-        os.ftruncate(file, size)
-
-    def begin_write_back(self, file: int, offset: int, size: int) -> None:
-        # Python has no sync_file_range. Linux answers DONTNEED on dirty pages by starting to write them, asynchronously,
-        # and drops only those already clean: the blob mostly stays in the cache for the pull that follows a push.
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file, offset, size, os.POSIX_FADV_DONTNEED)
-
-    def fsync(self, file: int) -> None:
-        os.fsync(file)
-
-    def rename(self, old: Path, new: Path) -> None:
-        old.replace(new)
-
-    def fsync_folder(self, folder: Path) -> None:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """What a good link stands for: the key, and the headers its response carries."""
-
-    key: str
-    shown: Shown
 
 
 @dataclass(slots=True)
@@ -142,58 +66,6 @@ class _Opened:
     file: int
     inode: int
     begun: int
-
-
-class _Recent(Generic[_Kind]):
-    """The most recently kept values, at most ``most``. Taking one out makes it the taker's own until it is kept again."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._guard = Lock()
-        self._values: OrderedDict[str, _Kind] = OrderedDict()
-
-    def take(self, key: str) -> _Kind | None:
-        with self._guard:
-            return self._values.pop(key, None)
-
-    def keep(self, key: str, value: _Kind) -> _Kind | None:
-        """The value that had to go to make room, if any."""
-        with self._guard:
-            self._values[key] = value
-            return self._values.popitem(last=False)[1] if len(self._values) > self._most else None
-
-    def take_all(self) -> list[_Kind]:
-        with self._guard:
-            values = list(self._values.values())
-            self._values.clear()
-            return values
-
-
-class _KeyLocks:
-    """One lock per key in use; the table holds no key that nobody holds or waits for."""
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._locks: dict[str, tuple[Lock, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(key) or (Lock(), 0)
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                users = self._locks[key][1] - 1
-                if users:
-                    self._locks[key] = (lock, users)
-                else:
-                    del self._locks[key]
 
 
 class DiskBlobs:
@@ -216,20 +88,20 @@ class DiskBlobs:
         names_at_once: int = NAMES_AT_ONCE,
     ) -> None:
         self._folder = folder
-        self._link_secret = link_secret
+        self._links = Links(link_secret, clock)
         self._clock = clock
         self._disk: Disk = disk or SystemDisk()
         self._names_at_once = names_at_once
-        self._locks = _KeyLocks()
-        self._opened: _Recent[_Opened] = _Recent(open_files)
-        self._running: _Recent[_Running] = _Recent(running_hashes)
+        self._locks = KeyLocks()
+        self._opened: Kept[_Opened] = Kept(open_files)
+        self._running: Kept[_Running] = Kept(running_hashes)
 
     # ------------------------------------------------------------------------------------------------------- writing
 
     def append(self, key: str, offset: int, content: bytes) -> int:
         """See BlobStore. Nothing is fsynced: an upload cut short by a power cut goes on from what ``stat`` finds."""
         path = self._path(key, _STAGED)
-        with self._locks.hold(key), _full_disk_told():
+        with self._locks.hold(key), full_disk_told():
             size = self._staged_size(key)
             if size is None and (sealed := self.stat(key)):
                 raise WrongOffset(sealed.size)
@@ -252,7 +124,7 @@ class DiskBlobs:
     def prove(self, key: str, digest: Digest) -> int | None:
         """See BlobStore. Reads the bytes only if they did not all come through this process in order, or for sha512."""
         staged, sealed = self._path(key, _STAGED), self._path(key, SEALED)
-        with self._locks.hold(key), _full_disk_told():
+        with self._locks.hold(key), full_disk_told():
             if self._staged_size(key) is None:
                 return self._prove_again(key, sealed, digest)
             running, opened = self._running.take(key), self._open_staged(staged)
@@ -275,7 +147,7 @@ class DiskBlobs:
     def put(self, key: str, content: bytes) -> None:
         """See BlobStore. Written beside, then renamed into place: a reader sees all of it or none."""
         new, sealed = self._path(key, _NEW), self._path(key, SEALED)
-        with self._locks.hold(key), _full_disk_told():
+        with self._locks.hold(key), full_disk_told():
             file = self._create(new, os.O_TRUNC)
             try:
                 self._write(file, content, 0)
@@ -337,30 +209,12 @@ class DiskBlobs:
     # --------------------------------------------------------------------------------------------------------- links
 
     def link(self, key: str, method: str, shown: Shown) -> str:
-        """See BlobStore: a path on the registry's own host, of unreserved characters but for its delimiters."""
-        return self._signed(checked_key(key), method, shown, int(self._clock.now().timestamp()) + LINK_SECONDS)
+        """See BlobStore: a path on the registry's own host."""
+        return self._links.make(checked_key(key), method, shown)
 
     def linked(self, method: str, path: str, query: str) -> Linked | None:
-        """What this request's link stands for, or None if this store did not make it for that method or it has expired.
-
-        ``query`` is raw, without "?". The link is made anew from what it says and compared as a whole, so that nothing
-        in it can be altered, added, repeated, left out or spelt in another way.
-        """
-        if not (path.isascii() and query.isascii() and query.count("&") == 3):
-            return None
-        fields = dict(parse_qsl(query, keep_blank_values=True))
-        key, expires = path.removeprefix(LINK_PATH), fields.get("expires", "")
-        if not re.fullmatch(r"[0-9]{1,12}", expires, re.ASCII):
-            return None
-        shown = Shown(fields.get("type", ""), fields.get("digest", ""))
-        good = hmac.compare_digest(self._signed(key, method, shown, int(expires)), f"{path}?{query}")
-        return Linked(key, shown) if good and int(expires) > self._clock.now().timestamp() else None
-
-    def _signed(self, key: str, method: str, shown: Shown, expires: int) -> str:
-        fields = {"expires": str(expires), "type": shown.media_type, "digest": shown.digest}
-        unsigned = f"{LINK_PATH}{key}?{urlencode(fields, quote_via=quote, safe='')}"
-        mac = hmac.new(self._link_secret, f"slipway link 1\n{method}\n{unsigned}".encode(), hashlib.sha256)
-        return f"{unsigned}&mac={mac.hexdigest()}"
+        """What this request's link stands for, or None; see ``Links.read``."""
+        return self._links.read(method, path, query)
 
     # ------------------------------------------------------------------------------------------------- paths, folders
 
@@ -536,13 +390,3 @@ def _hash(file: int, size: int, running: _Running | None, algorithm: str) -> str
     with io.FileIO(file, closefd=False) as content:
         content.seek(0)
         return hashlib.file_digest(content, algorithm).hexdigest()
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreFull from error
-        raise

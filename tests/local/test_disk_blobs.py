@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.local.disk_blobs import LINK_PATH, DiskBlobs, Linked, SystemDisk, _KeyLocks
+from chalicelib.local.disk import SystemDisk
+from chalicelib.local.disk_blobs import DiskBlobs
+from chalicelib.local.held import KeyLocks
+from chalicelib.local.links import LINK_PATH, Linked
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobMissing, BlobStore, Shown, StoreFull, WrongOffset
 from tests.contracts.blob_store import KEY, BlobStoreContract, Fetched, content_of, proven
@@ -303,7 +306,7 @@ def test_many_uploads_keep_few_files_open(tmp_path: Path, clock: FrozenClock) ->
 
 
 def test_locks_are_for_keys_in_use_only() -> None:
-    locks = _KeyLocks()
+    locks = KeyLocks()
     for number in range(100):
         with locks.hold(f"data/{number}"), locks.hold("data/other"):
             assert len(locks) == 2
@@ -312,7 +315,7 @@ def test_locks_are_for_keys_in_use_only() -> None:
     assert len(locks) == 0
 
 
-def _lock_once(locks: _KeyLocks) -> None:
+def _lock_once(locks: KeyLocks) -> None:
     with locks.hold("data/x"):
         assert len(locks) == 1
 

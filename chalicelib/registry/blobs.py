@@ -31,6 +31,7 @@ from chalicelib.registry.records import (
     blob_key,
     contents,
     holder_key,
+    is_pending,
     last_segment,
     link_key,
     manifest_key,
@@ -43,6 +44,7 @@ from chalicelib.registry.repositories import Repositories, Repository
 MayMount: TypeAlias = Callable[[Repository, "Blob"], bool]
 """Whether the caller may read this blob of this repository, at this moment."""
 
+_NOTES_READ = 20
 _HOLDERS_TRIED = 100
 """Repositories looked through for a mount without ``from``; a blob that more hold is nearly always found among the first."""
 
@@ -51,10 +53,11 @@ _HOLDERS_TRIED = 100
 class Blob:
     """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link.
 
-    ``is_referenced``: a manifest of the repository has named it at some time. Until then it is the pushers' own business: a
-    layer whose image was refused, or never came, is not to be read by others.
+    ``is_referenced``: it is known that a manifest of the repository has named it (``Blobs.is_referenced`` finds out). Until
+    then it is the pushers' own business: a layer whose image was refused, or never came, is not to be read by others.
     """
 
+    repository: str
     digest: Digest
     size: int
     key: str
@@ -84,7 +87,16 @@ class Blobs:
         link = self._table.get(link_key(repository, digest))
         if link is None:
             return None
-        return Blob(digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
+        return Blob(repository, digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
+
+    def is_referenced(self, blob: Blob) -> bool:
+        """Has a manifest that is visible named this blob? The link says so, unless the push was too large for one
+        transaction: then the notes of what is needed do."""
+        if blob.is_referenced:
+            return True
+        notes = self._table.query(contents(blob.repository), prefix=f"needed/blob/{blob.digest}/", limit=_NOTES_READ)
+        keys = [manifest_key(blob.repository, Digest.parse(last_segment(note.key.sort))) for note in notes]
+        return any(not is_pending(manifest) for manifest in self._table.batch_get(keys).values())
 
     def url(self, blob: Blob, method: str) -> str:
         """Where its bytes are to be had by ``method``, "GET" or "HEAD", for some minutes."""
@@ -106,7 +118,7 @@ class Blobs:
             key = text(record, "key")
             proven = Check(blob_key(digest), Equals("key", key))
         self._table.transact([proven, *_link(repository, name, digest, key, size), *also])
-        return Blob(digest, size, key, 0, is_referenced=False)
+        return Blob(repository, digest, size, key, 0, is_referenced=False)
 
     def mount(self, repository: Repository, digest: Digest, source: RepositoryName, may: MayMount) -> Blob | None:
         """Link a blob that ``source`` holds; None if it does not, or may not be read by the caller."""

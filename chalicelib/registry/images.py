@@ -9,8 +9,8 @@ from threading import Lock
 
 from chalicelib.registry.errors import ManifestUnknown
 from chalicelib.registry.names import Digest, Reference, RepositoryName, Tag
-from chalicelib.registry.ports import Attributes, BlobStore, Table
-from chalicelib.registry.records import content_key, contents, last_segment, manifest_key, number, tag_key, text
+from chalicelib.registry.ports import Attributes, BlobMissing, BlobStore, Table
+from chalicelib.registry.records import content_key, contents, is_pending, last_segment, manifest_key, number, tag_key, text
 from chalicelib.registry.repositories import Repositories
 
 _REMEMBERED_BYTES = 16 * 1024 * 1024
@@ -74,19 +74,17 @@ class Images:
         content = attributes.get("content")
         if isinstance(content, bytes):
             return content
-        with self._store.open(text(attributes, "key")) as stream:
-            return stream.read()
+        try:
+            with self._store.open(text(attributes, "key")) as stream:
+                return stream.read()
+        except BlobMissing:
+            raise ManifestUnknown(str(image.digest), "the registry has lost this manifest's bytes; push it again") from None
 
     def tags(self, name: RepositoryName, after: str, limit: int) -> Sequence[Tag]:
         """Up to ``limit`` tags beyond ``after`` ("" for the first), in ASCII order. Raises NameUnknown."""
         repository = self._repositories.get(name)
         items = self._table.query(contents(repository.id), prefix="tag/", after=f"tag/{after}" if after else "", limit=limit)
         return [Tag(last_segment(item.key.sort)) for item in items]
-
-
-def is_pending(manifest: Attributes) -> bool:
-    """Is this manifest's record that of a push under way?"""
-    return bool(manifest.get("pending"))
 
 
 def _image(repository: str, digest: Digest, attributes: Attributes) -> Image:

@@ -7,8 +7,9 @@ manifest schema 2 and manifest list. Fields that are not known stay where they a
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,17 @@ _NOT_DISTRIBUTED = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 )
 """Layers that are had elsewhere (their ``urls``, which are stored as data and never fetched), with any compression."""
+
+MAX_TYPE = 255
+"""Characters of a media type at most (RFC 6838 section 4.2: 127 on each side of the slash)."""
+
+_FIELDS = frozenset(
+    {"schemaVersion", "mediaType", "config", "layers", "manifests", "subject", "artifactType", "annotations"}
+    | {"digest", "size", "urls", "data"}
+)
+"""Fields that the registry or a puller acts on, of manifests and of descriptors."""
+
+_FOLDED = {field.casefold(): field for field in _FIELDS}
 
 MAX_DESCRIPTORS = 10_000
 """Descriptors of one manifest at most, so that a 4 MiB manifest cannot make the registry write 40,000 records."""
@@ -92,9 +104,17 @@ def parse_manifest(content: bytes, content_type: str, digest: Digest | None) -> 
     actual = Digest.of(content, digest.algorithm if digest else "sha256")
     if digest is not None and actual != digest:
         raise DigestMismatch(announced=str(digest), actual=str(actual))
-    body = _object(content)
+    return _manifest(content, actual, content_type, _object(content, object_pairs_hook=_unambiguous))
+
+
+def read_manifest(content: bytes, media_type: str, digest: Digest) -> Manifest:
+    """A manifest that was stored as valid. Raises ManifestInvalid if it never was."""
+    return _manifest(content, digest, media_type, _object(content))
+
+
+def _manifest(content: bytes, digest: Digest, content_type: str, body: dict[str, Any]) -> Manifest:
     media_type = _media_type(body, content_type)
-    if body.get("schemaVersion") != 2:
+    if body.get("schemaVersion") != 2 or not isinstance(body["schemaVersion"], int):
         raise ManifestInvalid("schemaVersion must be 2")
     if "layers" in body and "manifests" in body:
         raise ManifestInvalid("a manifest has either layers or manifests, never both")
@@ -102,7 +122,7 @@ def parse_manifest(content: bytes, content_type: str, digest: Digest | None) -> 
     subject = _descriptor(body["subject"], "subject").digest if body.get("subject") is not None else None
     return Manifest(
         content=content,
-        digest=actual,
+        digest=digest,
         media_type=media_type,
         blobs=blobs,
         manifests=manifests,
@@ -112,10 +132,28 @@ def parse_manifest(content: bytes, content_type: str, digest: Digest | None) -> 
     )
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys every reader understands alike. Some take the last of two equal keys, some the first, and Go's
+    takes ``Layers`` for ``layers``: what the registry protects would not be what a client pulls."""
+    found = dict(pairs)
+    folded = {key.casefold() for key in found if isinstance(key, str)}
+    if len(found) != len(pairs) or len(folded) != len(found):
+        raise ManifestInvalid("an object has the same key twice, or keys that differ only by case")
+    if any(key not in found for key in _FIELDS & {_FOLDED.get(key, "") for key in folded}):
+        raise ManifestInvalid("a field's name is not spelt as the specification spells it")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ManifestInvalid(f"{text} is not JSON")
+
+
+def _object(
+    content: bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> dict[str, Any]:
     try:
-        body = json.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        body = json.loads(content.decode("utf-8"), object_pairs_hook=object_pairs_hook, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise ManifestInvalid(f"the manifest is not JSON: {str(error)[:200]}") from None
     if not isinstance(body, dict):
         raise ManifestInvalid("the manifest is not a JSON object")
@@ -165,6 +203,7 @@ def _descriptor(entry: object, field: str) -> Descriptor:
     media_type, digest, size = entry.get("mediaType", ""), entry.get("digest"), entry.get("size")
     if not isinstance(media_type, str) or not isinstance(digest, str):
         raise ManifestInvalid(f"{field}: a descriptor has a mediaType and a digest")
+    _check_type(media_type, f"{field}: mediaType")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ManifestInvalid(f"{field}: a descriptor's size is a whole number of bytes", digest=digest[:200])
     try:
@@ -177,7 +216,14 @@ def _string(body: dict[str, Any], field: str) -> str:
     value = body.get(field)
     if value is not None and not isinstance(value, str):
         raise ManifestInvalid(f"{field} must be a string")
+    _check_type(value or "", field)
     return value or ""
+
+
+def _check_type(text: str, field: str) -> None:
+    """Media types and artifact types end up in headers and records of their own."""
+    if len(text) > MAX_TYPE or not text.isprintable() or not text.isascii():
+        raise ManifestInvalid(f"{field} must be at most {MAX_TYPE} printable ASCII characters")
 
 
 def _annotations(body: dict[str, Any]) -> Mapping[str, str]:
@@ -186,4 +232,8 @@ def _annotations(body: dict[str, Any]) -> Mapping[str, str]:
         return {}
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise ManifestInvalid("annotations must be an object of strings")
+    try:
+        "".join(itertools.chain(annotations, annotations.values())).encode()
+    except UnicodeEncodeError:
+        raise ManifestInvalid("annotations hold text that is no Unicode") from None
     return annotations

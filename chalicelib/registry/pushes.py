@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from chalicelib.registry.attempts import Changed, retried
+from chalicelib.registry.attempts import Changed, retried, settled
 from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid
-from chalicelib.registry.images import is_pending
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import (
@@ -29,6 +28,7 @@ from chalicelib.registry.ports import (
     BlobStore,
     Clock,
     Condition,
+    ConditionFailed,
     Delete,
     Equals,
     Exists,
@@ -41,14 +41,17 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import (
+    PENDING_PARTITION,
     REFERENCED,
     REVISION,
     content_key,
+    is_pending,
     link_key,
     manifest_key,
     needed_blob_key,
     needed_manifest_key,
     number,
+    pending_key,
     referrer_key,
     tag_key,
     tagged_key,
@@ -61,6 +64,10 @@ _INLINE = 256 * 1024
 
 _INLINE_DESCRIPTOR = 64 * 1024
 """Bytes of a referrer's descriptor in its index item at most; a larger one is made from the manifest when listed."""
+
+
+PENDING_LIFETIME = 3600
+"""Seconds after which a push that did not end is taken for interrupted; a push in batches takes seconds."""
 
 
 class Sparse(Enum):
@@ -78,9 +85,11 @@ class _Need:
     record: Key
     note: Key
 
-    def writes(self) -> tuple[Write, Write]:
+    def writes(self, *, visible: bool) -> tuple[Write, Write]:
+        """``visible``: the manifest appears in the same transaction, so that what it names is an image's from then on."""
         condition = All((Exists(), Lacks("pending")))
-        return Update(self.record, set={REFERENCED: True}, add={REVISION: 1}, condition=condition), Put(self.note, {})
+        known: Attributes = {REFERENCED: True} if visible else {}
+        return Update(self.record, set=known, add={REVISION: 1}, condition=condition), Put(self.note, {})
 
 
 class _StoredContent:
@@ -132,6 +141,7 @@ class Pushes:
         try:
             retried(lambda: self._push(repository, manifest, tags, content))
         except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
+            self._withdraw(repository.id, manifest.digest)
             content.drop()
             raise
 
@@ -139,27 +149,55 @@ class Pushes:
         needs = self._needs(repository.id, manifest)
         record = self._table.get(manifest_key(repository.id, manifest.digest))
         visible = [*self._appear(repository.id, manifest, record, content), *self._point(repository.id, manifest, tags)]
-        writes = [write for need in needs for write in need.writes()]
-        if len(visible) + len(writes) <= MAX_TRANSACTION:
-            self._table.transact([*visible, *writes])
+        if len(visible) + 2 * len(needs) <= MAX_TRANSACTION:
+            self._table.transact([*visible, *(write for need in needs for write in need.writes(visible=True))])
+        elif record is None:
+            self._begin(repository.id, manifest)
+            raise Changed  # so that what follows is decided from the record as it is then
         else:
-            self._push_in_batches(repository.id, manifest, record, writes, visible)
+            writes = [write for need in needs for write in need.writes(visible=False)]
+            for start in range(0, len(writes), MAX_TRANSACTION):
+                self._table.transact(writes[start : start + MAX_TRANSACTION])
+            self._table.transact(visible)
 
-    def _push_in_batches(
-        self,
-        repository: str,
-        manifest: Manifest,
-        record: Attributes | None,
-        writes: Sequence[Write],
-        visible: Sequence[Write],
-    ) -> None:
-        key = manifest_key(repository, manifest.digest)
-        if record is None:
-            self._table.write(Put(key, {**_record(manifest), "pending": True, REVISION: 1}, Absent()))
-            raise Changed  # so that the last step below is decided from the record as it is now
-        for start in range(0, len(writes), MAX_TRANSACTION):
-            self._table.transact(writes[start : start + MAX_TRANSACTION])
-        self._table.transact(visible)
+    def _begin(self, repository: str, manifest: Manifest) -> None:
+        """Write the manifest as pending, and where an interrupted push of it is found again."""
+        now = int(self._clock.now().timestamp())
+        record: Attributes = {**_record(manifest), "pending": True, "begun_at": now, REVISION: 1}
+        self._table.transact(
+            [
+                Put(manifest_key(repository, manifest.digest), record, Absent()),
+                Put(pending_key(now, repository, manifest.digest), {}),
+            ]
+        )
+
+    def _withdraw(self, repository: str, digest: Digest) -> None:
+        """Take a pending manifest away; one that is visible stays. Its notes count for nothing without it, and go when
+        somebody comes upon them. Another push of it that is under way begins anew."""
+        record = self._table.get(manifest_key(repository, digest))
+        if record is None or not is_pending(record):
+            return
+        writes: list[Write] = [
+            Delete(manifest_key(repository, digest), Equals("pending", True)),
+            Delete(pending_key(number(record, "begun_at"), repository, digest)),
+        ]
+        try:
+            settled(lambda: self._table.transact(writes))
+        except (ConditionFailed, Busy, StoreFull):
+            return  # made visible meanwhile, or left to the sweep
+
+    def sweep(self, limit: int) -> int:
+        """Take away up to ``limit`` manifests whose push was interrupted an hour ago or earlier; how many there were."""
+        withdrawn = 0
+        latest = f"{int(self._clock.now().timestamp()) - PENDING_LIFETIME:012d}"
+        for item in self._table.query(PENDING_PARTITION, limit=limit):
+            begun_at, repository, digest = item.key.sort.split("/")
+            if begun_at >= latest:
+                break
+            self._withdraw(repository, Digest.parse(digest))
+            settled(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+            withdrawn += 1
+        return withdrawn
 
     def _appear(
         self, repository: str, manifest: Manifest, record: Attributes | None, content: _StoredContent
@@ -170,13 +208,19 @@ class Pushes:
         if record is None:
             yield Put(key, {**_record(manifest), REVISION: 1}, Absent())
         elif is_pending(record):
-            yield Update(key, add={REVISION: 1}, remove=("pending",), condition=Exists())
+            yield Update(key, add={REVISION: 1}, remove=("pending", "begun_at"), condition=Equals("pending", True))
+            yield Delete(pending_key(number(record, "begun_at"), repository, manifest.digest))
         else:
             yield Update(key, add={REVISION: 1}, condition=All((Exists(), Lacks("pending"))))
-        if record is None or is_pending(record):
+        if record is None or is_pending(record) or self._is_lost(repository, manifest.digest):
             yield Put(content_key(repository, manifest.digest), content.attributes())
         if manifest.subject is not None:
             yield Put(referrer_key(repository, manifest.subject, manifest.digest), _referrer(manifest))
+
+    def _is_lost(self, repository: str, digest: Digest) -> bool:
+        """Are the bytes of a manifest that has a record gone? Whoever pushes it again has them at hand."""
+        stored = self._table.get(content_key(repository, digest))
+        return stored is None or ("key" in stored and self._store.stat(text(stored, "key")) is None)
 
     def _point(self, repository: str, manifest: Manifest, tags: Sequence[Tag]) -> Iterable[Write]:
         """The writes that point tags here, on the condition that they point where they did when this was decided."""

@@ -12,7 +12,7 @@ another repository later, an id never.
         <repository name>                           (index) what /v2/_catalog lists, in order
     repository/<repository id>
         blob/<digest>                               link: key, size, referenced?; revision. Reading this one item answers a pull
-        manifest/<digest>                           media_type, size, subject?, pending?; revision
+        manifest/<digest>                           media_type, size, subject?, pending?, begun_at?; revision
         content/<digest>                            the manifest's exact bytes, or the store's key of a large one
         tag/<tag>                                   digest, media_type, size, pushed_at
         tagged/<digest>/<tag>                       (index) the tags of a manifest
@@ -24,6 +24,8 @@ another repository later, an id never.
         link/<repository id>                        (index) the repositories that hold it, with their names
     upload/<upload id>
         upload                                      repository, name, account, size, until, writer, digest?, times
+    pending
+        <begun at>/<repository id>/<digest>         (index) pushes of large manifests that are under way, oldest first
     unfinished
         <begun at>/<upload id>                      (index) uploads that are not finished, oldest first
     account/<name>, refresh/<hash>                  accounts.py, tokens.py
@@ -40,6 +42,7 @@ from chalicelib.registry.ports import Attributes, Key
 
 CATALOG_PARTITION = "catalog"
 UNFINISHED_PARTITION = "unfinished"
+PENDING_PARTITION = "pending"
 REVISION = "revision"
 REFERENCED = "referenced"
 
@@ -105,9 +108,18 @@ def unfinished_key(begun_at: int, upload: str) -> Key:
     return Key(UNFINISHED_PARTITION, f"{begun_at:012d}/{upload}")
 
 
+def pending_key(begun_at: int, repository: str, digest: Digest) -> Key:
+    return Key(PENDING_PARTITION, f"{begun_at:012d}/{repository}/{digest}")
+
+
 def last_segment(sort: str) -> str:
     """What an index item's sort key names at its end."""
     return sort.rpartition("/")[2]
+
+
+def is_pending(manifest: Attributes) -> bool:
+    """Is this manifest's record that of a push under way?"""
+    return bool(manifest.get("pending"))
 
 
 class Malformed(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.registry.errors import ManifestUnknown
 from chalicelib.registry.images import Images
-from chalicelib.registry.manifests import parse_manifest
+from chalicelib.registry.manifests import read_manifest
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import Item, Table
 from chalicelib.registry.records import contents, last_segment, text
@@ -84,6 +84,6 @@ class Referrers:
             return descriptor
         try:
             image = self._images.held(repository, digest)
-            return parse_manifest(self._images.content(image), image.media_type, digest).descriptor()
+            return read_manifest(self._images.content(image), image.media_type, digest).descriptor()
         except ManifestUnknown:
             return None  # deleted since the list was read

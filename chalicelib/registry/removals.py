@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from chalicelib.registry.attempts import Changed, retried, settled
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
-from chalicelib.registry.images import Images, is_pending
-from chalicelib.registry.manifests import Manifest, parse_manifest
+from chalicelib.registry.images import Images
+from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import (
     MAX_TRANSACTION,
@@ -30,11 +30,13 @@ from chalicelib.registry.records import (
     REVISION,
     content_key,
     contents,
+    is_pending,
     last_segment,
     manifest_key,
     needed_blob_key,
     needed_manifest_key,
     number,
+    pending_key,
     referrer_key,
     tag_key,
     tagged_key,
@@ -70,16 +72,26 @@ class Removals:
     def delete(self, name: RepositoryName, digest: Digest) -> None:
         """Take a manifest and all its tags away, at once. Raises NameUnknown, ManifestUnknown, ManifestReferenced, Busy."""
         repository = self._repositories.get(name).id
-        manifest = retried(lambda: self._delete(repository, digest))
-        self._clear_notes(repository, manifest)
+        manifest = self._manifest(repository, digest)
+        retried(lambda: self._delete(repository, digest))
+        if manifest is not None:
+            self._clear_notes(repository, manifest)
 
-    def _delete(self, repository: str, digest: Digest) -> Manifest:
+    def _manifest(self, repository: str, digest: Digest) -> Manifest | None:
+        """What the notes are found by; None if the push did not end, or the bytes are lost: then they stay, and count for
+        nothing without the record."""
+        try:
+            image = self._images.held(repository, digest)
+            return read_manifest(self._images.content(image), image.media_type, digest)
+        except ManifestUnknown:
+            return None
+
+    def _delete(self, repository: str, digest: Digest) -> None:
+        """One that is pending goes too: somebody may have been told that it needs what is to be deleted."""
         record = self._table.get(manifest_key(repository, digest))
-        if record is None or is_pending(record):
+        if record is None:
             raise ManifestUnknown(str(digest))
         self._refuse_if_needed(repository, digest)
-        image = self._images.held(repository, digest)
-        manifest = parse_manifest(self._images.content(image), image.media_type, digest)
         tags = self._tags(repository, digest)
         if len(tags) > _TAGS_AT_ONCE:
             self._table.transact([write for tag in tags[:_TAGS_AT_ONCE] for write in _untag(repository, digest, tag)])
@@ -90,12 +102,13 @@ class Removals:
             Delete(content_key(repository, digest)),
             *(write for tag in tags for write in _untag(repository, digest, tag)),
         ]
-        if manifest.subject is not None:
-            writes.append(Delete(referrer_key(repository, manifest.subject, digest)))
+        if "subject" in record:
+            writes.append(Delete(referrer_key(repository, Digest.parse(text(record, "subject")), digest)))
+        if is_pending(record):
+            writes.append(Delete(pending_key(number(record, "begun_at"), repository, digest)))
         self._table.transact(writes)
         if "key" in stored:
             self._store.delete(text(stored, "key"))
-        return manifest
 
     def _tags(self, repository: str, digest: Digest) -> Sequence[Tag]:
         items = self._table.query(contents(repository), prefix=f"tagged/{digest}/")

@@ -59,7 +59,8 @@ class Repositories:
     def get_recent(self, name: RepositoryName) -> Repository:
         """The repository as it was at most some seconds ago; good enough to read from. Raises NameUnknown."""
         remembered = self._remembered.get(name)
-        if remembered is not None and remembered[0] > self._clock.now().timestamp():
+        # A clock that was set back must not make a name be remembered for an hour.
+        if remembered is not None and 0 < remembered[0] - self._clock.now().timestamp() <= _REMEMBERED_SECONDS:
             return remembered[1]
         return self.get(name)
 

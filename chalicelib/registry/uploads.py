@@ -11,7 +11,9 @@ writer wins: ``close`` of an earlier one is refused, and whatever a confused pai
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from chalicelib.registry.attempts import retried, settled
@@ -30,6 +32,7 @@ from chalicelib.registry.ports import (
     Delete,
     Equals,
     Exists,
+    Item,
     Key,
     Lacks,
     Put,
@@ -45,6 +48,11 @@ LIFETIME = 24 * 3600
 """Seconds that an upload lives after its last progress; a finished one is remembered as long, so that a client whose
 answer got lost may finish it again."""
 
+
+_STRETCH = 200
+"""Index items read at a time."""
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _UNKNOWN = -1
 """An ``until`` that was not announced."""
@@ -114,18 +122,27 @@ class Uploads:
         return upload
 
     def written_by(self, identifier: str, name: RepositoryName, writer: str) -> Upload:
-        """An upload under way, for whoever holds the writer's secret that ``open`` gave. Raises UploadUnknown."""
-        attributes = self._table.get(upload_key(identifier))
-        if attributes is None or not writer or not secrets.compare_digest(text(attributes, "writer"), writer):
+        """An upload under way, for whoever holds the writer's secret that ``open`` gave.
+
+        Raises UploadUnknown, RangeInvalid if another writer came since.
+        """
+        attributes = self._read(identifier)
+        if attributes is None:
             raise UploadUnknown
-        return self.get(identifier, name, text(attributes, "account"))
+        upload = self.get(identifier, name, text(attributes, "account"))
+        if not writer or not secrets.compare_digest(upload.writer.encode(), writer.encode()):
+            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
+        return upload
 
     def _find(self, identifier: str, name: RepositoryName, account: str) -> Upload:
-        attributes = self._table.get(upload_key(identifier))
+        attributes = self._read(identifier)
         upload = None if attributes is None else _upload(identifier, attributes)
         if upload is None or upload.name != name or upload.account != account or upload.expires_at <= self._now():
             raise UploadUnknown
         return upload
+
+    def _read(self, identifier: str) -> Attributes | None:
+        return self._table.get(upload_key(identifier)) if _IDENTIFIER.fullmatch(identifier) else None
 
     def append(self, upload: Upload, content: bytes, chunk: Chunk | None) -> Upload:
         """The inline lane: add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, StoreFull."""
@@ -212,7 +229,9 @@ class Uploads:
     def sweep(self, limit: int) -> int:
         """Drop up to ``limit`` uploads that expired unfinished, oldest first; how many were dropped."""
         dropped = 0
-        for item in self._table.query(UNFINISHED_PARTITION, limit=limit):
+        for item in self._unfinished():
+            if dropped == limit:
+                break
             identifier = last_segment(item.key.sort)
             attributes = self._table.get(upload_key(identifier))
             if attributes is not None and number(attributes, EXPIRES) > self._now():
@@ -224,6 +243,12 @@ class Uploads:
             self._store.delete(upload_bytes(identifier))
             dropped += 1
         return dropped
+
+    def _unfinished(self) -> Iterator[Item]:
+        after = ""
+        while items := self._table.query(UNFINISHED_PARTITION, after=after, limit=_STRETCH):
+            yield from items
+            after = items[-1].key.sort
 
     def _expire(self, identifier: str, index: Key) -> None:
         """Raises ConditionFailed if it was finished just now."""

@@ -13,7 +13,7 @@ def pull_blob(call: Call) -> Response:
     """GET and HEAD: 307 to a short-lived link that answers the same method."""
     digest = Digest.parse(call.reference)
     blob = call.registry.blobs.get(call.name, digest)
-    if not blob.is_referenced and not _may_push(call):
+    if not call.registry.blobs.is_referenced(blob) and not _may_push(call):
         raise BlobUnknown(str(digest))
     headers = {
         "Location": call.registry.blobs.url(blob, call.request.method),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Protocol
 
 from chalicelib.registry.access import Account
@@ -31,7 +30,7 @@ def authenticated(request: Request, accounts: Authenticator) -> Account:
         raise Unauthenticated("this endpoint takes Basic credentials")
     try:
         name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no ASCII, no base64, or no UTF-8 within
         raise Unauthenticated("the Authorization header does not hold Basic credentials") from None
     proven = accounts.authenticate(name, password) if colon else None
     if proven is None:

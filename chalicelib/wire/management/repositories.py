@@ -28,9 +28,9 @@ def change_repository(request: Request, name: RepositoryName, account: Account, 
         raise Denied(name=str(name))
     try:
         changes = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RequestInvalid("the body is not JSON") from None
-    if not isinstance(changes, dict) or set(changes) != {"visibility"} or changes["visibility"] not in {PUBLIC, PRIVATE}:
+    if changes not in ({"visibility": PUBLIC}, {"visibility": PRIVATE}):
         raise RequestInvalid('the body must be {"visibility": "public"} or {"visibility": "private"}')
     return _answer(repositories.set_visibility(name, changes["visibility"]))
 

@@ -97,6 +97,18 @@ def test_sparse_manifests_by_setting(sparse: Sparse, image_status: int, index_st
         pytest.param(with_fields(artifactType=1), id="artifact type no string"),
         pytest.param(with_fields(subject="x"), id="subject no descriptor"),
         pytest.param(with_fields(mediaType=7), id="media type no string"),
+        pytest.param(b'{"n": ' + b"9" * 5_000 + b"}", id="a number of 5,000 digits"),
+        pytest.param(image(b"layer")[:-1] + b', "layers": []}', id="layers twice"),
+        pytest.param(image(b"layer")[:-1] + b', "Layers": []}', id="layers, and Layers as Go reads it"),
+        pytest.param(image(b"layer").replace(b'"layers"', b'"Layers"'), id="Layers only"),
+        pytest.param(image(b"layer").replace(b'"digest"', b'"Digest": "", "digest"'), id="a descriptor's digest twice"),
+        pytest.param(image(b"layer")[:-1] + b', "x": NaN}', id="NaN"),
+        pytest.param(with_fields(schemaVersion=2.0), id="schema version no whole number"),
+        pytest.param(with_fields(annotations={"a": "\ud800"}), id="annotation no Unicode"),
+        pytest.param(with_fields(artifactType="a\ud800"), id="artifact type no Unicode"),
+        pytest.param(with_fields(artifactType="a/b\r\nSet-Cookie: x"), id="artifact type with a line break"),
+        pytest.param(with_fields(artifactType="x" * 256), id="artifact type too long"),
+        pytest.param(with_fields(config=descriptor(CONFIG, "x" * 500_000)), id="media type too long"),
     ],
 )
 def test_an_invalid_manifest_is_refused_and_not_stored(surface: Surface, content: bytes) -> None:

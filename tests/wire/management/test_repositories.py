@@ -41,7 +41,19 @@ def test_made_public_and_private_again(surface: Surface) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", {}, {"visibility": "secret"}, {"visibility": 1}, {"visibility": "public", "id": "x"}, {"name": "y"}],
+    [
+        b"",
+        b"{",
+        b"[]",
+        {},
+        {"visibility": "secret"},
+        {"visibility": 1},
+        {"visibility": []},
+        {"visibility": {}},
+        b"[" * 200_000,
+        {"visibility": "public", "id": "x"},
+        {"name": "y"},
+    ],
 )
 def test_other_changes_are_refused(surface: Surface, body: object) -> None:
     refused = ask(surface, "PATCH", body=body)
@@ -57,7 +69,7 @@ def test_wrong_credentials(surface: Surface, credentials: str) -> None:
         assert refused.headers["WWW-Authenticate"].startswith("Basic ")
 
 
-@pytest.mark.parametrize("authorization", ["", "Bearer x", "Basic !!!", "Basic /////w==", "Basic"])
+@pytest.mark.parametrize("authorization", ["", "Bearer x", "Basic !!!", "Basic /////w==", "Basic", "Basic \u00e9"])
 def test_malformed_credentials(surface: Surface, authorization: str) -> None:
     assert surface.send("GET", URL, authorization=authorization).status == 401
 

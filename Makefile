@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+STAGE ?= dev
+ARCHITECTURE ?= arm64
+OUT ?= .package/$(STAGE)
 
-.PHONY: help run backup password test lint conformance clients endurance bench clean
+.PHONY: help run backup password package deploy destroy test lint conformance clients test-cloud endurance bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -33,6 +36,15 @@ backup: $(VENV)/.local  ## copy the data folder, also while it is in use: make b
 password: $(VENV)/.local  ## give admin another password: SLIPWAY_ADMIN_PASSWORD, or a generated one
 	@$(BIN)/python -m infra.local.maintenance password
 
+package: $(VENV)/.local  ## the zip and template for AWS: make package STAGE=dev OUT=folder ARCHITECTURE=arm64|x86_64
+	@$(BIN)/python -m infra.package --stage "$(STAGE)" --architecture "$(ARCHITECTURE)" --out "$(OUT)"
+
+deploy: package  ## make or update a stage on AWS: make deploy STAGE=dev PARAMETERS="PublicUrl=https://..."
+	@$(BIN)/python -m infra.deploy deploy --stage "$(STAGE)" --package "$(OUT)" --architecture "$(ARCHITECTURE)" $(PARAMETERS:%=--parameter %)
+
+destroy: $(VENV)/.local  ## remove a stage and every image in it: make destroy STAGE=dev CONFIRM=dev DROP_DATA=yes
+	@$(BIN)/python -m infra.deploy destroy --stage "$(STAGE)" --confirm "$(CONFIRM)" --drop-data "$(DROP_DATA)"
+
 test: $(VENV)/.dev  ## the tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -47,6 +59,10 @@ conformance: $(VENV)/.dev  ## the OCI conformance program with every option on (
 clients: $(VENV)/.dev  ## docker, podman, skopeo, containerd and others, the real programs (needs root on Debian, and Go)
 	@sh tests/clients/install.sh
 	@$(BIN)/python -m pytest tests/clients
+
+test-cloud: $(VENV)/.dev  ## packaged, deployed to an emulated AWS, used and destroyed (needs root on Debian, and Go)
+	@sh tests/clients/install.sh
+	@$(BIN)/python -m pytest tests/cloud -s
 
 endurance: $(VENV)/.dev  ## a 5 GB layer in bounded memory, kill -9 fifty times, broken connections (needs root)
 	@$(BIN)/python -m pytest tests/endurance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chalicelib import wiring
+from chalicelib.entry import first_start, schedules
 from chalicelib.entry.application import Application
 from chalicelib.entry.distribution import distribution_door
 from chalicelib.entry.management import management_door
@@ -16,3 +17,6 @@ app = Application(
         management_door(wiring.repositories(), wiring.accounts(), wiring.table()),
     ),
 )
+
+expire_uploads = app.schedule("rate(5 minutes)", description="Drops uploads that were given up")(schedules.expire_uploads)
+ensure_admin = app.lambda_function()(first_start.ensure_admin)

@@ -1,18 +1,27 @@
 """Settings, read from the environment once; a missing or wrong one is an error with its name.
 
 One machine: SLIPWAY_DATA names the folder that holds everything. AWS: SLIPWAY_TABLE, SLIPWAY_BUCKET, SLIPWAY_SIGNING_KEY
-and SLIPWAY_WRAPPING_KEY name the resources; which account, region and endpoint is the SDK's own environment's matter.
+and SLIPWAY_WRAPPING_KEY name the resources, SLIPWAY_ADMIN_SECRET the first password's secret, to the one function that reads
+it; which account, region and endpoint is the SDK's own environment's matter.
+SLIPWAY_UPLOAD_KEYS holds the keys of upload states, ``id:base64`` with commas between, the newest last; or
+SLIPWAY_UPLOAD_SECRET names the secret that holds them, since a function's environment is no place for secrets.
 Both: SLIPWAY_PUBLIC_URL is where clients reach the registry, and may set SLIPWAY_SERVICE and SLIPWAY_SPARSE_MANIFESTS.
 """
 
 from __future__ import annotations
 
+import binascii
+import re
+from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from chalicelib.registry.pushes import Sparse
+
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_KEY_BYTES = 32
 
 
 class SettingError(Exception):
@@ -21,12 +30,16 @@ class SettingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """The names of the AWS resources."""
+    """The names of the AWS resources; ``admin_secret`` is "" where the first password is nobody's business, ``upload_keys`` and
+    ``upload_secret`` where nothing is pushed."""
 
     table: str
     bucket: str
     signing_key: str
     wrapping_key: str
+    admin_secret: str = ""
+    upload_keys: str = field(default="", repr=False)
+    upload_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,30 @@ def _store(environment: Mapping[str, str]) -> Path | Cloud:
         bucket=_needed(environment, "SLIPWAY_BUCKET"),
         signing_key=_needed(environment, "SLIPWAY_SIGNING_KEY"),
         wrapping_key=_needed(environment, "SLIPWAY_WRAPPING_KEY"),
+        admin_secret=environment.get("SLIPWAY_ADMIN_SECRET", ""),
+        upload_keys=environment.get("SLIPWAY_UPLOAD_KEYS", ""),
+        upload_secret=environment.get("SLIPWAY_UPLOAD_SECRET", ""),
     )
+
+
+def upload_keys(text: str) -> Mapping[str, str]:
+    """The keys of upload states by id, the newest last, from ``id:base64,id:base64``. Raises SettingError, telling no key."""
+    if not text:
+        raise SettingError("SLIPWAY_UPLOAD_KEYS is not set")
+    keys: dict[str, str] = {}
+    for number, entry in enumerate(text.split(","), 1):
+        identifier, _, key = entry.strip().partition(":")
+        if not _KEY_ID.fullmatch(identifier) or identifier in keys or not _is_key(key):
+            raise SettingError(f"SLIPWAY_UPLOAD_KEYS must be id:base64 of {_KEY_BYTES} bytes or more; entry {number} is not")
+        keys[identifier] = key
+    return keys
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(b64decode(text, validate=True)) >= _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:

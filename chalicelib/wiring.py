@@ -5,8 +5,10 @@ The only place that imports adapters, and late, so that one machine never loads 
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,10 @@ from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.tokens import RefreshTokens, Tokens
 from chalicelib.registry.uploads import Uploads
-from chalicelib.settings import Cloud, Settings, read_settings
+from chalicelib.settings import Cloud, SettingError, Settings, read_settings
+from chalicelib.settings import upload_keys as parsed_upload_keys
 from chalicelib.wire.distribution.call import Registry
+from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
@@ -98,6 +102,25 @@ def disk_blobs() -> DiskBlobs:
 
 
 @cache
+def upload_keys() -> Mapping[str, str]:
+    """The keys of upload states, newest last; on one machine they lie in a file of their own. Raises SettingError."""
+    store = settings().store
+    if isinstance(store, Cloud):
+        if not store.upload_keys and store.upload_secret:
+            from chalicelib.aws.secrets_manager import read_keys
+
+            return parsed_upload_keys(read_keys(store.upload_secret))
+        return parsed_upload_keys(store.upload_keys)
+    from chalicelib.local.secret_file import kept
+
+    return parsed_upload_keys(kept(store / "upload-keys", _first_upload_key).decode("ascii", "replace").strip())
+
+
+def _first_upload_key() -> bytes:
+    return b"1:%s\n" % base64.b64encode(secrets.token_bytes(32))
+
+
+@cache
 def repositories() -> Repositories:
     return Repositories(table(), clock())
 
@@ -107,6 +130,16 @@ def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
     return Accounts(table(), Argon2Hasher(), clock())
+
+
+def admin_password() -> str:
+    """The first account's generated password, on AWS. Not cached: it is needed once. Raises SettingError."""
+    store = settings().store
+    if not isinstance(store, Cloud) or not store.admin_secret:
+        raise SettingError("SLIPWAY_ADMIN_SECRET is not set")
+    from chalicelib.aws.secrets_manager import read_secret
+
+    return read_secret(store.admin_secret)
 
 
 @cache
@@ -149,4 +182,5 @@ def registry() -> Registry:
         removals=Removals(table(), blob_store(), repositories(), images),
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
+        states=UploadStates(upload_keys, clock()),
     )

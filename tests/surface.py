@@ -32,6 +32,7 @@ from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.tokens import RefreshTokens, Tokens
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry
+from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.token import TokenServices
 from tests.frozen_clock import FrozenClock
@@ -43,6 +44,7 @@ from tests.plain_hasher import PlainHasher
 URL = "http://registry.test:5000"
 SERVICE = "registry.test:5000"
 PASSWORD = "correct horse"
+UPLOAD_KEYS = {"old": "b2xk" * 11, "new": "bmV3" * 11}
 CONFIG = b'{"architecture":"amd64","os":"linux"}'
 
 
@@ -60,6 +62,7 @@ def registry_on(table: Table, store: BlobStore, clock: FrozenClock, sparse: Spar
         removals=Removals(table, store, repositories, images),
         referrers=Referrers(table, repositories, images),
         accounts=Accounts(table, PlainHasher(), clock),
+        states=UploadStates(lambda: UPLOAD_KEYS, clock),
     )
 
 

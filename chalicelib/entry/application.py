@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from chalice.app import Chalice
@@ -21,6 +22,7 @@ from chalicelib.wire.http import Request, Response
 Door = Callable[[Request], Response | None]
 """Answers the requests that are its own, and None to others."""
 
+_CHALLENGE_COPY = "X-Slipway-WWW-Authenticate"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -33,13 +35,13 @@ class Application(Chalice):
         for path in ("/", "/{proxy+}"):
             self.route(path, methods=_METHODS, content_types=[])(self._packaged)
 
-    def __call__(self, event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-        """Answer one event of API Gateway."""
+    def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:
+        """Answer one event of API Gateway. To a context with ``takes_bytes`` (ours, on one machine) the body goes as it is."""
         try:
             request = request_of(event)
         except EventInvalid as invalid:
             return event_response(refusal(UploadInvalid(str(invalid))))
-        return event_response(self.answer(request))
+        return event_response(_challenged_twice(self.answer(request)), as_bytes=getattr(context, "takes_bytes", False))
 
     def answer(self, request: Request) -> Response:
         """The one exit: whatever happens inside, the caller gets an answer in the protocol's form."""
@@ -57,3 +59,10 @@ class Application(Chalice):
 
     def _packaged(self) -> None:
         """What the catch-all route stands for; ``__call__`` answers before Chalice would come here."""
+
+
+def _challenged_twice(response: Response) -> Response:
+    """API Gateway may rename a function's WWW-Authenticate, without which no docker client logs in. So each goes twice, and the
+    HTTP API puts the copy in its place (infra/stack/http_api.py)."""
+    told = response.headers.get("WWW-Authenticate")
+    return replace(response, headers={**response.headers, _CHALLENGE_COPY: told}) if told else response

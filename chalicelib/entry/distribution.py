@@ -26,16 +26,37 @@ def distribution_door(
             match = match_route(request.method, request.path, request.raw_path)
             caller = authorize(request, match, tokens)
             return match.route.endpoint(Call(request, caller, registry, match.name, match.reference))
-        except ChallengeError as challenged:
-            told = challenge(realm, service, challenged.scope, challenged.error)
-            return refusal(challenged.cause, {"WWW-Authenticate": told})
-        except RegistryError as refused:
-            return refusal(refused)
+        except (ChallengeError, RegistryError) as refused:
+            return _refusal(refused, realm, service)
 
     def door(request: Request) -> Response | None:
         if not request.path.startswith(("/v2", "/_relay/")):
             return None
-        response = answer(request)
-        return replace(response, headers={**_VERSION, **response.headers})
+        return _versioned(answer(request))
 
     return door
+
+
+def distribution_gate(tokens: TokenVerifier, realm: str, service: str) -> Callable[[Request], Response | None]:
+    """What the door answers to a request whatever its body: there is no such route, or the caller may not. None if the
+    endpoint decides. A server asks it before it reads a body."""
+
+    def gate(request: Request) -> Response | None:
+        try:
+            authorize(request, match_route(request.method, request.path, request.raw_path), tokens)
+        except (ChallengeError, RegistryError) as refused:
+            return _versioned(_refusal(refused, realm, service))
+        return None
+
+    return gate
+
+
+def _refusal(error: ChallengeError | RegistryError, realm: str, service: str) -> Response:
+    if isinstance(error, RegistryError):
+        return refusal(error)
+    told = challenge(realm, service, error.scope, error.error)
+    return refusal(error.cause, {"WWW-Authenticate": told})
+
+
+def _versioned(response: Response) -> Response:
+    return replace(response, headers={**_VERSION, **response.headers})

@@ -9,8 +9,10 @@ from functools import partial
 
 from chalicelib.registry.errors import RegistryError
 from infra.local.downloads import LinkedBlobs
-from infra.local.events import Answer, Application
+from infra.local.edge import Edge, store_of
+from infra.local.events import Answer, Application, Head, answer_of, event_of
 from infra.local.housekeeping import Chore
+from infra.local.inline import MaySend, anybody
 from infra.local.relay import Refusal
 from infra.local.settings import CannotStart
 
@@ -25,8 +27,10 @@ class Parts:
     app: Application
     blobs: LinkedBlobs
     refusal: Refusal
+    edge: Edge
     ensure_admin: Callable[[str], bool]
     chores: tuple[Chore, ...] = ()
+    may_send: MaySend = anybody
 
 
 def load() -> Parts:
@@ -36,6 +40,7 @@ def load() -> Parts:
     from chalicelib.settings import SettingError
 
     try:
+        settings, upload_keys = wiring.settings(), wiring.upload_keys()
         table = wiring.sqlite_table()
         wiring.signer().public_key()  # a root key that cannot be used is told now, not to the first who logs in
     except (SettingError, NewerSchema, PermissionError, ValueError) as error:
@@ -48,12 +53,28 @@ def load() -> Parts:
         app=app,
         blobs=wiring.disk_blobs(),
         refusal=_refusal,
+        edge=Edge(store_of(settings.realm, settings.service, upload_keys, direct=False, relay=True)),
         ensure_admin=wiring.accounts().ensure_admin,
+        may_send=_may_send(),
         chores=(
             Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),
             Chore("expiry of records", EXPIRE_RECORDS_SECONDS, lambda: table.drop_expired(int(time.time()))),
         ),
     )
+
+
+def _may_send() -> MaySend:
+    from chalicelib import wiring
+    from chalicelib.entry.distribution import distribution_gate
+    from chalicelib.entry.gateway import event_response, request_of
+
+    gate = distribution_gate(wiring.tokens(), wiring.settings().realm, wiring.settings().service)
+
+    def may_send(head: Head) -> Answer | None:
+        response = gate(request_of(event_of(head)))
+        return None if response is None else answer_of(event_response(response), head.method)
+
+    return may_send
 
 
 def _refusal(error: RegistryError) -> Answer:

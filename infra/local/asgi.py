@@ -1,8 +1,9 @@
-"""The server's own routing: which lane a request takes. Everything else is the application's to judge.
+"""What stands around the application: the edge, then the origin that the edge chose.
 
 /_relay/...            404: only the server itself may send these to the application
 /_blobs/<key>?...      a signed link: bytes from the BlobStore
-large or chunked       PATCH, PUT or POST of an upload: the relay
+the edge's own answer  a challenge, or the refusal of an upload
+relay                  an upload's large or unannounced body, streamed into the BlobStore
 the rest               one event with the whole body, up to what the gateway lets through
 """
 
@@ -16,35 +17,52 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from infra.local.answers import refused, write, write_and_close
-from infra.local.body import Body, BodyTooLarge, ClientGone, Receive, Send
+from infra.local.body import Body, ClientGone, Receive, Send
 from infra.local.downloads import PREFIX, Downloads, LinkedBlobs
+from infra.local.edge import RELAY, Edge
 from infra.local.events import Answer, Application, Context, Head, answer_of, event_of
 from infra.local.heads import HeadInvalid, HeadTooLarge, Sources, head_of
-from infra.local.relay import Refusal, Relay, takes
+from infra.local.inline import Inline, MaySend, Sender, anybody
+from infra.local.logins import Logins, proves_account
+from infra.local.pulls import Pulls
+from infra.local.relay import Refusal, Relay
 
 log = logging.getLogger("slipway.requests")
-
-INLINE_BODY = 4_718_592
-"""What the application takes in one event: 4.5 MiB, near the 6 MB of Lambda with its base64."""
 
 _CONTEXT = Context()
 
 
 class Pools(NamedTuple):
-    """Threads for the application's calls, and others for bytes: a long proof must not stop a download."""
+    """Threads for the application's calls, others for bytes, and a few for passwords: a long proof must not stop a download,
+    nor a storm of logins a push."""
 
     calls: Executor
     blocks: Executor
+    logins: Executor
 
 
 class Gateway:
     """The ASGI application."""
 
-    def __init__(self, app: Application, blobs: LinkedBlobs, pools: Pools, sources: Sources, refusal: Refusal) -> None:
+    def __init__(
+        self,
+        app: Application,
+        blobs: LinkedBlobs,
+        pools: Pools,
+        sources: Sources,
+        refusal: Refusal,
+        *,
+        edge: Edge,
+        may_send: MaySend = anybody,
+    ) -> None:
         self._app = app
+        self._edge = edge
         self._pools = pools
         self._sources = sources
         self._downloads = Downloads(blobs, pools.blocks)
+        self._inline = Inline(self._call_in_pool, may_send)
+        self._logins = Logins(pools.logins)
+        self._pulls = Pulls()
         self._relay = Relay(self._call_in_pool, self._call, blobs, pools.blocks, refusal)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -54,27 +72,27 @@ class Gateway:
         except (HeadTooLarge, HeadInvalid) as error:
             status = 431 if isinstance(error, HeadTooLarge) else 400
             return await write_and_close(refused(status, "UNSUPPORTED", str(error)), Body(receive, None), send)
-        if length == 0 and reads_only(head):
+        if is_internal(scope["path"]):
+            return await _write(refused(404, "UNSUPPORTED", "there is nothing here"), Body(receive, length), send)
+        passed = self._edge.request(head)
+        if isinstance(passed, Answer):
+            return await _write(passed, Body(receive, length), send)
+        head = passed.head
+        if length == 0 and self._pulls.takes(head):
             # On the loop itself: a few table reads take less than handing them to a thread and back.
             return await write(self._call(head, b""), send)
         body = Body(receive, length)
         if head.path.startswith(PREFIX):
             return await self._serve_link(scope, head, body, send)
         with suppress(ClientGone):
-            if answer := await self._answer(scope, head, body):
-                await (write(answer, send) if body.complete else write_and_close(answer, body, send))
+            if answer := await self._answer(head, body, passed.origin, scope["state"]["connection"]):
+                await _write(self._edge.response(head, answer), body, send)
         return None
 
-    async def _answer(self, scope: dict[str, Any], head: Head, body: Body) -> Answer | None:
-        if is_internal(scope["path"]):
-            return refused(404, "UNSUPPORTED", "there is nothing here")
-        if takes(head, body.length):
+    async def _answer(self, head: Head, body: Body, origin: str, sender: Sender) -> Answer | None:
+        if origin == RELAY and not body.complete:
             return await self._relay.upload(head, body)
-        try:
-            content = await body.whole(INLINE_BODY)
-        except BodyTooLarge:
-            return refused(413, "SIZE_INVALID", f"the request's body is larger than the {INLINE_BODY} bytes allowed here")
-        return await self._call_in_pool(head, content)
+        return await self._inline.answer(head, body, sender)
 
     async def _serve_link(self, scope: dict[str, Any], head: Head, body: Body, send: Send) -> None:
         if not body.complete:
@@ -82,26 +100,24 @@ class Gateway:
         return await self._downloads.serve(head, send, scope["state"]["connection"])
 
     async def _call_in_pool(self, head: Head, body: bytes) -> Answer:
+        if proves_account(head, body):
+            return await self._logins.call(self._call, head, body)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pools.calls, self._call, head, body)
 
     def _call(self, head: Head, body: bytes) -> Answer:
         """The application's answer. Its failures are its own: the client learns no more than that there was one."""
         try:
-            return answer_of(self._app(event_of(head, body), _CONTEXT), head.method)
+            answer = answer_of(self._app(event_of(head, body), _CONTEXT), head.method)
         except Exception:
             log.exception("%s %s failed", head.method, head.path)
             return refused(500, "UNKNOWN", "the registry failed to answer; its log says why")
+        self._pulls.learn(head, answer)
+        return answer
 
 
-def reads_only(head: Head) -> bool:
-    """Whether the application answers from a few table reads: pulls. Anything that may write or wait goes to a thread, and so
-    does HEAD of a blob, which takes a condemned one back into use when a pusher asks."""
-    if head.method == "GET":
-        return head.path == "/v2/" or (
-            head.path.startswith("/v2/") and ("/manifests/" in head.path or "/blobs/sha" in head.path)
-        )
-    return head.method == "HEAD" and head.path.startswith("/v2/") and "/manifests/" in head.path
+async def _write(answer: Answer, body: Body, send: Send) -> None:
+    await (write(answer, send) if body.complete else write_and_close(answer, body, send))
 
 
 def is_internal(path: str) -> bool:

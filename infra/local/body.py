@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 Message: TypeAlias = "MutableMapping[str, Any]"
@@ -17,6 +19,52 @@ class ClientGone(Exception):
 
 class BodyTooLarge(Exception):
     """The body passes the limit it was read with."""
+
+
+class Budget:
+    """Bytes that bodies may take in memory together. A share is asked for whole before the first byte is read, so whoever has
+    one can go on to the end; the others wait in the order of their coming, what they send waiting with their own kernels."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def has(self, share: int) -> bool:
+        """Whether nobody would have to wait for it."""
+        return not self._waiting and share <= self._left
+
+    @asynccontextmanager
+    async def share(self, size: int) -> AsyncIterator[None]:
+        """Hold ``size`` bytes within the block."""
+        if self.has(size):
+            self._left -= size
+        else:
+            await self._turn(size)
+        try:
+            yield
+        finally:
+            self._give(size)
+
+    async def _turn(self, size: int) -> None:
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, granted))
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self._give(size)
+            raise
+
+    def _give(self, size: int) -> None:
+        self._left += size
+        while self._waiting:
+            wanted, granted = self._waiting[0]
+            if not granted.cancelled():
+                if wanted > self._left:
+                    return
+                self._left -= wanted
+                granted.set_result(None)
+            self._waiting.popleft()
 
 
 class Body:

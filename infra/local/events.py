@@ -34,6 +34,8 @@ class Context:
     function_version = "$LATEST"
     invoked_function_arn = "local"
     memory_limit_in_mb = "0"
+    takes_bytes = True
+    """Ours: a response need not come as JSON."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Nothing stops a function here; what a function has at most on AWS."""
@@ -41,7 +43,8 @@ class Context:
 
 
 class Head(NamedTuple):
-    """A request without its body. ``path`` and ``query`` are as they came, ``headers`` have lower-case names."""
+    """A request without its body. ``path`` and ``query`` are as they came, ``headers`` have lower-case names, those that came
+    more than once joined; ``repeated`` has these apart."""
 
     method: str
     path: str
@@ -50,6 +53,7 @@ class Head(NamedTuple):
     cookies: tuple[str, ...] = ()
     source: str = ""
     protocol: str = "HTTP/1.1"
+    repeated: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Answer(NamedTuple):
@@ -64,7 +68,7 @@ class Answer(NamedTuple):
 def event_of(head: Head, body: bytes = b"") -> Event:
     """The payload 2.0 event of a request. ``rawPath`` stays percent-encoded, as it came."""
     now = time.time()
-    method, path, query, headers, cookies, source, protocol = head
+    method, path, query, headers, cookies, source, protocol, _ = head
     event: Event = {
         "version": "2.0",
         "routeKey": "$default",

@@ -51,6 +51,7 @@ class Sources:
 def head_of(scope: dict[str, Any], sources: Sources) -> tuple[Head, int | None]:
     """The head, and the body's length: 0 for none, None when chunked. Raises HeadTooLarge, HeadInvalid."""
     headers: dict[str, str] = {}
+    repeated: dict[str, tuple[str, ...]] = {}
     cookies: tuple[str, ...] = ()
     size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + 12
     for raw_name, raw_value in scope["headers"]:
@@ -61,6 +62,7 @@ def head_of(scope: dict[str, Any], sources: Sources) -> tuple[Head, int | None]:
         elif name in headers:
             if name == "host":
                 raise HeadInvalid("there is more than one Host header")
+            repeated[name] = (*repeated.get(name, (headers[name],)), value)
             headers[name] = f"{headers[name]},{value}"
         else:
             headers[name] = value
@@ -82,6 +84,7 @@ def head_of(scope: dict[str, Any], sources: Sources) -> tuple[Head, int | None]:
             cookies,
             source,
             "HTTP/" + scope["http_version"],
+            tuple(repeated.items()),
         ),
         length,
     )

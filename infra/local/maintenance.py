@@ -19,26 +19,69 @@ from pathlib import Path
 
 from chalicelib.local.disk_blobs import SEALED
 from chalicelib.local.sqlite_table import SqliteTable
+from chalicelib.registry.ports import Item
+from infra.local.folders import NotOurs, take
 from infra.local.settings import CannotStart, ServerSettings, read_settings
 
 _SECRETS = ("root-key.pem", "link-secret", "admin-password")
+
+_ATTEMPTS = 5
+"""Times the records are copied before a blob that is not there counts as lost."""
+
+_AT_ONCE = 1_000
 
 
 def backup(data: Path, target: Path) -> int:
     """Copy a data folder that may be in use; how many blobs were copied, those of an earlier backup not counted again.
 
     The records are copied first, as they are at one moment, and then the blobs: every blob that a record names was sealed
-    before the record was written, so it is among them. Staged bytes are left out; their uploads have to begin anew.
-    Raises CannotStart if there is nothing to copy.
+    before the record was written, so it is among them, unless it was deleted in between. Then the records are copied again.
+    Staged bytes are left out; their uploads have to begin anew. Raises CannotStart if there is nothing to copy, the target is
+    somebody else's folder, or the data folder lacks bytes that its records name.
     """
     metadata = _metadata(data)
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        take(target)
+    except NotOurs as error:
+        raise CannotStart(f"cannot back up into {error}") from error
+    except OSError as error:
+        raise CannotStart(f"cannot back up into {target}: {error.strerror}") from error
     for name in _SECRETS:
         with suppress(FileNotFoundError):
             _copy(data / name, target / name)
-    with closing(SqliteTable(metadata)) as table:
-        table.backup(target / metadata.name)
-    return sum(_copy_blob(data, target, blob) for blob in _sealed(data))
+    copied = 0
+    for _ in range(_ATTEMPTS):
+        with closing(SqliteTable(metadata)) as table:
+            table.backup(target / metadata.name)
+        (target / metadata.name).chmod(0o600)
+        copied += sum(_copy_blob(data, target, blob) for blob in _sealed(data))
+        missing = _missing(target)
+        if not missing:
+            return copied
+    raise CannotStart(
+        f"the backup in {target} is not complete: its records name bytes that {data} does not have, {missing} among them"
+    )
+
+
+def _missing(target: Path) -> str:
+    """The key of bytes that the copied records name and the copy lacks, "" if it has all."""
+    with closing(SqliteTable(target / "metadata.sqlite")) as table:
+        cursor: str | None = None
+        while True:
+            walked = table.walk(cursor, _AT_ONCE)
+            for key in filter(None, map(_named, walked.items)):
+                if not (target / "blobs" / (key + SEALED)).exists():
+                    return key
+            if (cursor := walked.cursor) is None:
+                return ""
+
+
+def _named(item: Item) -> str:
+    """The store's key that a record needs: a proven blob's, a repository's link's, a large manifest's; "" for others."""
+    partition, sort = item.key
+    proven = partition.startswith("blob/") and sort == "blob"
+    held = partition.startswith("repository/") and sort.startswith(("blob/", "content/"))
+    return str(item.attributes.get("key", "")) if proven or held else ""
 
 
 def _metadata(data: Path) -> Path:
@@ -60,7 +103,7 @@ def _copy_blob(data: Path, target: Path, blob: Path) -> bool:
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
         _copy(data / blob, copy)
-    except FileNotFoundError:  # deleted meanwhile; the records copied before do not need it
+    except FileNotFoundError:  # deleted meanwhile
         return False
     return True
 
@@ -68,15 +111,19 @@ def _copy_blob(data: Path, target: Path, blob: Path) -> bool:
 def _copy(source: Path, target: Path) -> None:
     """A durable copy that appears whole or not at all."""
     partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)  # a crash left it
     try:
-        with source.open("rb") as original, partial.open("wb") as copy:
-            partial.chmod(0o600)
+        with source.open("rb") as original, os.fdopen(_create(partial), "wb") as copy:
             shutil.copyfileobj(original, copy, 1 << 20)
             copy.flush()
             os.fsync(copy.fileno())
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def change_password(settings: ServerSettings, environment: Mapping[str, str]) -> str:
@@ -105,6 +152,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     commands.add_parser("backup", help="copy the data folder while it is in use").add_argument("folder", type=Path)
     commands.add_parser("password", help="give admin another password")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # whatever makes a file, SQLite included
     try:
         settings = read_settings(environment)
         if options.command == "backup":

@@ -1,12 +1,13 @@
 """The relay lane: a large upload's bytes go to the BlobStore beside the application, which judges it before and after.
 
-    POST /_relay<path>/open    the client's Authorization, {"content_range", "content_length"}
+    POST /_relay<path>/open    the client's Authorization and query, {"content_range", "content_length"}
                                -> 200 {"key", "offset", "writer"}; any other answer is the client's
     append(key, offset, block) ...  one block in flight, one being filled: a slow disk slows the client, not the memory
     POST /_relay<path>/close   {"writer", "size"}, with "digest" from a PUT -> the client's answer, 202 or 201
 
-``<path>`` is the upload's. A POST with a digest begins an upload first and goes on as a PUT. A client that is cut off leaves
-what was written, closed without a digest, for it to resume.
+``<path>`` is the upload's; what comes here is the edge's choice. A POST with a digest begins an upload first and goes on as a
+PUT. A client that is cut off leaves what was written, closed without a digest, for it to resume; but of an upload that was
+begun here, which nobody else knows of, nothing is left. Where the store is full, what came is cut off again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
@@ -28,26 +28,11 @@ from infra.local.events import Answer, Head
 
 log = logging.getLogger("slipway.relay")
 
-INLINE_UPLOAD = 4 * 1024 * 1024
-"""The longest announced upload body that still goes through the application."""
-
 BLOCK = 1024 * 1024
-
-_UPLOAD = re.compile(r"/v2/.+/blobs/uploads/[^/]+")
-_UPLOADS = re.compile(r"/v2/.+/blobs/uploads/?")
 
 Call: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
 CallNow: TypeAlias = Callable[[Head, bytes], Answer]
 Refusal: TypeAlias = Callable[[RegistryError], Answer]
-
-
-def takes(head: Head, length: int | None) -> bool:
-    """Whether a request with a body of ``length`` (None: chunked) is the relay's."""
-    if length is not None and length <= INLINE_UPLOAD:
-        return False
-    if head.method in {"PATCH", "PUT"}:
-        return _UPLOAD.fullmatch(head.path) is not None
-    return head.method == "POST" and _UPLOADS.fullmatch(head.path) is not None and _split_digest(head.query)[1] != ""
 
 
 class _HandOver(Exception):
@@ -58,9 +43,12 @@ class _HandOver(Exception):
 
 
 class _Opened(NamedTuple):
+    """``begun``: by this very request, so that nobody else knows where it is."""
+
     key: str
     offset: int
     writer: str
+    begun: bool
 
 
 class Relay:
@@ -77,9 +65,10 @@ class Relay:
     async def upload(self, head: Head, body: Body) -> Answer | None:
         """The answer to an upload, perhaps with the body unread (see ``body.complete``); None if the client left."""
         try:
-            if head.method == "POST":
+            begun = head.method == "POST"
+            if begun:
                 head = await self._begin(head)
-            opened = await self._open(head, body.length)
+            opened = await self._open(head, body.length, begun=begun)
             size = await self._receive(head, opened, body)
             if head.method == "PATCH":
                 return await self._close(head, opened, size)
@@ -100,28 +89,28 @@ class Relay:
         query = f"{target.query}&{digest}" if target.query else digest
         return head._replace(method="PUT", path=target.path, query=query)
 
-    async def _open(self, head: Head, length: int | None) -> _Opened:
+    async def _open(self, head: Head, length: int | None, *, begun: bool) -> _Opened:
         asked = {"content_range": head.headers.get("content-range"), "content_length": length}
         answer = await self._tell(head, "open", asked, with_credentials=True)
         if answer.status != 200:
             raise _HandOver(answer)
         told = json.loads(answer.body)
-        return _Opened(str(told["key"]), int(told["offset"]), str(told["writer"]))
+        return _Opened(str(told["key"]), int(told["offset"]), str(told["writer"]), begun)
 
     async def _receive(self, head: Head, opened: _Opened, body: Body) -> int:
-        """Stage the body; where it ends. If it does not come to its end, the upload is closed with what was written."""
+        """Stage the body; where it ends. If it does not come to its end, see ``_give_up``."""
         staging = _Staging(self._blobs, self._pool, opened.key, opened.offset)
         try:
             await staging.take(body)
         except WrongOffset as error:
             # Someone else cut or sealed the staged bytes; the record must not promise more than there is.
-            await self._close(head, opened, min(staging.offset, error.size))
+            await self._give_up(head, opened, min(staging.offset, error.size))
             raise _HandOver(_with_range(self._refusal(RangeInvalid(error.size)), error.size)) from error
         except StoreFull as error:
-            await self._close(head, opened, staging.offset)
+            await self._give_up(head, opened, await self._cut(opened, staging.offset))
             raise _HandOver(self._refusal(OutOfSpace())) from error
         except ClientGone:
-            await self._close(head, opened, staging.offset)
+            await self._give_up(head, opened, staging.offset)
             raise
         except asyncio.CancelledError:
             # The server stops, and whatever is awaited now is cancelled in its turn: so this one call holds up the loop.
@@ -129,18 +118,37 @@ class Relay:
             raise
         except Exception as error:
             log.exception("writing an upload failed")
-            await self._close(head, opened, staging.offset)
+            await self._give_up(head, opened, staging.offset)
             raise _HandOver(refused(500, "UNKNOWN", "the registry could not store the content")) from error
         return staging.offset
 
+    async def _cut(self, opened: _Opened, written: int) -> int:
+        """Take back what this request staged, which a full store has better use for; where the staged bytes end then."""
+        loop = asyncio.get_running_loop()
+        try:
+            cut = await loop.run_in_executor(self._pool, self._cut_now, opened)
+        except (WrongOffset, StoreFull, OSError):
+            log.exception("cutting an upload back failed")
+            cut = None
+        return written if cut is None else cut
+
+    def _cut_now(self, opened: _Opened) -> int | None:
+        # Of an upload that was cancelled meanwhile an append of nothing would make a new one, for nobody to take away.
+        if self._blobs.stat(opened.key) is None:
+            return None
+        return self._blobs.append(opened.key, opened.offset, b"")
+
+    async def _give_up(self, head: Head, opened: _Opened, size: int) -> None:
+        """Close with ``size`` bytes, for the client to resume; and cancel what only this request knew of. Should the client's
+        token have expired by now, the upload ends as forgotten ones do."""
+        await self._close(head, opened, size)
+        if opened.begun:
+            await self._call(_emptied(head)._replace(method="DELETE"), b"")
+
     async def _finish(self, head: Head, opened: _Opened, size: int) -> Answer:
-        """Close with the digest: by the writer's secret, as the token may have expired on the way. A query that names none,
-        or several, is the application's to refuse, as if the bytes had come before by PATCH."""
-        digests = {digest for name, digest in parse_qsl(head.query) if name == "digest"}
-        if len(digests) == 1:
-            return await self._close(head, opened, size, digests.pop())
-        closed = await self._close(head, opened, size)
-        return await self._call(_emptied(head), b"") if closed.status == 202 else closed
+        """Close with the digest, which the edge saw to: by the writer's secret, as the token may have expired on the way."""
+        digest = next(digest for name, digest in parse_qsl(head.query) if name == "digest")
+        return await self._close(head, opened, size, digest)
 
     async def _close(self, head: Head, opened: _Opened, size: int, digest: str | None = None) -> Answer:
         told: dict[str, object] = {"writer": opened.writer, "size": size}
@@ -155,7 +163,8 @@ class Relay:
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         kept = ("host", "user-agent", "authorization") if with_credentials else ("host", "user-agent")
         headers.update((name, head.headers[name]) for name in kept if name in head.headers)
-        return Head("POST", f"/_relay{head.path}/{verb}", "", headers, (), head.source, head.protocol), body
+        query = head.query if with_credentials else ""
+        return Head("POST", f"/_relay{head.path}/{verb}", query, headers, (), head.source, head.protocol), body
 
 
 class _Staging:

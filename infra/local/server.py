@@ -26,9 +26,11 @@ from infra.local.admin import ensure_admin
 from infra.local.application import Parts
 from infra.local.asgi import Gateway, Pools
 from infra.local.connections import Connection
+from infra.local.folders import NotOurs, take
 from infra.local.heads import Sources
 from infra.local.housekeeping import Housekeeping
 from infra.local.lock import FolderLock
+from infra.local.logins import LOGIN_THREADS
 from infra.local.settings import CannotStart, ServerSettings, SettingInvalid, read_settings
 
 CALL_THREADS = 32
@@ -84,6 +86,7 @@ class LocalServer(uvicorn.Server):
 
 def main(load: Callable[[], Parts], environ: MutableMapping[str, str] = os.environ) -> int:
     """Run until stopped; the exit code."""
+    os.umask(0o077)  # whatever makes a file, SQLite included
     logging.basicConfig(level=logging.WARNING, format="slipway: %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings(environ)
@@ -112,8 +115,20 @@ def serve(settings: ServerSettings, load: Callable[[], Parts], environ: MutableM
 
 def run(settings: ServerSettings, parts: Parts, listener: socket.socket) -> None:
     """Serve on a bound socket until a signal, then let requests in flight end."""
-    pools = Pools(ThreadPoolExecutor(CALL_THREADS, "call"), ThreadPoolExecutor(BLOCK_THREADS, "block"))
-    gateway = Gateway(parts.app, parts.blobs, pools, Sources(settings.trusted_proxies), parts.refusal)
+    pools = Pools(
+        calls=ThreadPoolExecutor(CALL_THREADS, "call"),
+        blocks=ThreadPoolExecutor(BLOCK_THREADS, "block"),
+        logins=ThreadPoolExecutor(LOGIN_THREADS, "login"),
+    )
+    gateway = Gateway(
+        parts.app,
+        parts.blobs,
+        pools,
+        Sources(settings.trusted_proxies),
+        parts.refusal,
+        edge=parts.edge,
+        may_send=parts.may_send,
+    )
     server = LocalServer(configuration(gateway, settings), lambda: _say_ready(settings))
     housekeeping = Housekeeping(parts.chores)
     tune()
@@ -158,10 +173,11 @@ def application_environment(settings: ServerSettings) -> Mapping[str, str]:
 
 
 def prepare(folder: Path) -> None:
-    """The data folder, its owner's alone: it holds keys and other people's images."""
+    """The data folder, its owner's alone. Raises SettingInvalid."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        take(folder)
+    except NotOurs as error:
+        raise SettingInvalid("DATA", f"names {error}") from error
     except OSError as error:
         raise SettingInvalid("DATA", f"names {folder}, which cannot be used as a folder: {error.strerror}") from error
 

@@ -59,3 +59,17 @@ def test_health_is_everybody_s_to_ask() -> None:
     for path in ("/_ping", "/health"):
         answer = surface.send("GET", path)
         assert (answer.status, json.loads(answer.body)) == (200, {"Error": "", "Healthy": True})
+
+
+def test_every_challenge_goes_twice() -> None:
+    """The HTTP API of the stack puts the copy in the first one's place on each 401, so none may lack it."""
+    for path in ("/v2/", "/auth/token", "/api/v0/repositories/admin/app"):
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "headers": {"authorization": "Basic bm9ib2R5Og=="},
+            "requestContext": {"http": {"method": "GET"}},
+        }
+        answer = Surface().app(event, None)
+        assert answer["statusCode"] == 401
+        assert answer["headers"]["X-Slipway-WWW-Authenticate"] == answer["headers"]["WWW-Authenticate"]

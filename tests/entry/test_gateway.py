@@ -77,3 +77,8 @@ def test_answers_keep_every_byte(content: bytes) -> None:
     json.dumps(answer)
     decoded = base64.b64decode(answer["body"]) if answer["isBase64Encoded"] else str(answer["body"]).encode()
     assert (decoded, answer["statusCode"], answer["headers"]) == (content, 200, {"Content-Type": "x/y"})
+
+
+def test_within_one_process_a_body_is_not_written_as_json() -> None:
+    answer = event_response(Response(200, {}, b"\xff"), as_bytes=True)
+    assert (answer["body"], answer["isBase64Encoded"]) == (b"\xff", False)

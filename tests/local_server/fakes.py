@@ -16,7 +16,7 @@ from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobMissing, Shown, Stored, StoreFull, WrongOffset
 from infra.local.answers import refused
-from infra.local.events import Answer, Event
+from infra.local.events import Answer, Event, Head
 
 MODIFIED = datetime(2026, 10, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -87,11 +87,15 @@ class MemoryBlobs:
 
 @dataclass
 class FakeApp:
-    """Answers by path; keeps the events it saw. ``refuse_open`` is the status with which uploads are refused."""
+    """Answers by path; keeps the events it saw and the threads it was called by. ``refuse_open`` is the status with which
+    uploads are refused, ``refuse_unread`` that of bodies."""
 
     blobs: MemoryBlobs
     events: list[Event] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
     refuse_open: int = 0
+    refuse_unread: int = 0
+    manifest_size: int = 1024
     offset: int = 0
     close_status: int = 202
     closed: threading.Event = field(default_factory=threading.Event)
@@ -100,11 +104,13 @@ class FakeApp:
 
     def __call__(self, event: Event, context: object) -> Mapping[str, object]:  # noqa: ARG002 - the protocol's name
         self.events.append(event)
+        self.threads.append(threading.current_thread())
         path = str(event["rawPath"])
         special: dict[str, Callable[[], Mapping[str, object]]] = {
             "/slow": self._slow,
             "/fails": self._fail,
             "/empty": lambda: answer(204, ""),
+            "/huge": lambda: answer(200, "h" * (24 << 20)),
         }
         if path in special:
             return special[path]()
@@ -114,12 +120,15 @@ class FakeApp:
 
     def _distribution(self, event: Event, path: str, method: str) -> Mapping[str, object]:
         if "/manifests/" in path:
-            return answer(200, "m" * 1024, content_type="application/vnd.oci.image.manifest.v1+json")
+            return answer(200, "m" * self.manifest_size, content_type="application/vnd.oci.image.manifest.v1+json")
         if method == "POST" and path.endswith("/uploads/"):
             return answer(202, "", location="http://elsewhere.test/v2/a/blobs/uploads/new?_state=s")
         if method == "PUT" and "/uploads/" in path:
             return answer(201, "", location="/v2/a/blobs/x")
         return answer(200, json.dumps(event), content_type="application/json")
+
+    def may_send(self, head: Head) -> Answer | None:  # noqa: ARG002 - whoever it is
+        return refused(self.refuse_unread, "UNAUTHORIZED", "not you") if self.refuse_unread else None
 
     def _slow(self) -> Mapping[str, object]:
         self.held.set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.local.application import Parts
 from infra.local.server import main
 from tests.local_server.fakes import FakeApp, MemoryBlobs, refusal
+from tests.local_server.running import local_edge
 
 
 def load() -> Parts:
@@ -18,7 +19,8 @@ def load() -> Parts:
     blobs.keep = "FORGETFUL" not in os.environ
     blobs.put("data/big", bytes(64 << 20))
     app = FakeApp(blobs)
-    return Parts(app=app, blobs=blobs, refusal=refusal, ensure_admin=first_time(Path(os.environ["SLIPWAY_DATA"]) / "made"))
+    ensure_admin = first_time(Path(os.environ["SLIPWAY_DATA"]) / "metadata.sqlite")
+    return Parts(app=app, blobs=blobs, refusal=refusal, edge=local_edge(), ensure_admin=ensure_admin)
 
 
 def first_time(marker: Path) -> Callable[[str], bool]:

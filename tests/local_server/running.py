@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,12 +15,21 @@ from typing import NamedTuple, Self, cast
 
 from infra.local.asgi import Gateway, Pools
 from infra.local.connections import Connection
+from infra.local.edge import Edge, store_of
 from infra.local.heads import Sources
+from infra.local.logins import LOGIN_THREADS
 from infra.local.server import LocalServer, bind, configuration
 from infra.local.settings import Network, ServerSettings
+from tests.edge.speaking import KEYS, REALM, SERVICE, bearer
 from tests.local_server.fakes import FakeApp, MemoryBlobs, refusal
 
 SECONDS = 20.0
+_NAME = re.compile(r"/v2/(.+?)/(?:manifests|blobs|tags|referrers)/")
+
+
+def local_edge() -> Edge:
+    """The edge as the one-machine server has it: no storage, a relay."""
+    return Edge(store_of(REALM, SERVICE, KEYS, direct=False, relay=True))
 
 
 class Reply(NamedTuple):
@@ -50,8 +60,11 @@ class Wire:
         self.socket.sendall(b"".join(parts))
 
     def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Reply:
-        """Send a request and read its answer. A body gets its Content-Length unless the lines frame it otherwise."""
+        """Send a request and read its answer. A body gets its Content-Length unless the lines frame it otherwise, and what is
+        the registry's a token for it unless the lines bring one."""
         head = [f"{method} {target} HTTP/1.1", "Host: registry.test", *lines]
+        if target.startswith("/v2/") and not any(line.startswith("Authorization") for line in lines):
+            head.append(f"Authorization: {bearer(*_NAME.findall(target))}")
         if body and not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines):
             head.append(f"Content-Length: {len(body)}")
         self.send("\r\n".join([*head, "", ""]).encode("latin-1"), body)
@@ -145,9 +158,10 @@ def start(trusted: tuple[Network, ...] = (), certificate: Path | None = None, ke
     settings = ServerSettings("127.0.0.1", port, Path(), f"http://127.0.0.1:{port}", certificate, key)
     blobs = MemoryBlobs()
     app = FakeApp(blobs)
-    pools = Pools(ThreadPoolExecutor(32), ThreadPoolExecutor(8))
+    pools = Pools(ThreadPoolExecutor(32), ThreadPoolExecutor(8), ThreadPoolExecutor(LOGIN_THREADS))
     ready = threading.Event()
-    server = LocalServer(configuration(Gateway(app, blobs, pools, Sources(trusted), refusal), settings), ready.set)
+    gateway = Gateway(app, blobs, pools, Sources(trusted), refusal, edge=local_edge(), may_send=app.may_send)
+    server = LocalServer(configuration(gateway, settings), ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert ready.wait(SECONDS)

@@ -9,21 +9,22 @@ from ipaddress import ip_network
 
 import pytest
 
-from infra.local.asgi import INLINE_BODY
 from infra.local.connections import MAX_PIPELINE
 from infra.local.heads import MAX_HEAD
+from infra.local.inline import INLINE_BODY
+from tests.edge.speaking import bearer, state
 from tests.local_server.running import SECONDS, Local, running
 
-HOST = b"Host: registry.test\r\n"
+HOST = b"Host: registry.test\r\nAuthorization: %s\r\n" % bearer("a", *map(str, range(20))).encode()
 
 
 def test_an_event_is_the_gateways(local: Local) -> None:
     reply = local.ask(
-        "GET", "/v2/a%2Fb/tags/list?n=1&n=2&last=%20x", "Accept: a", "Accept: b", "Cookie: c=1; d=2", "User-Agent: u"
+        "GET", "/x/a%2Fb/tags/list?n=1&n=2&last=%20x", "Accept: a", "Accept: b", "Cookie: c=1; d=2", "User-Agent: u"
     )
     event = reply.json()
     assert event["version"] == "2.0"
-    assert (event["rawPath"], event["rawQueryString"]) == ("/v2/a%2Fb/tags/list", "n=1&n=2&last=%20x")
+    assert (event["rawPath"], event["rawQueryString"]) == ("/x/a%2Fb/tags/list", "n=1&n=2&last=%20x")
     assert event["queryStringParameters"] == {"n": "1,2", "last": " x"}
     assert event["cookies"] == ["c=1", "d=2"]
     assert event["headers"] == {"host": "registry.test", "accept": "a,b", "user-agent": "u"}
@@ -31,7 +32,7 @@ def test_an_event_is_the_gateways(local: Local) -> None:
     assert isinstance(context, dict)
     assert context["http"] == {
         "method": "GET",
-        "path": "/v2/a%2Fb/tags/list",
+        "path": "/x/a%2Fb/tags/list",
         "protocol": "HTTP/1.1",
         "sourceIp": "127.0.0.1",
         "userAgent": "u",
@@ -158,7 +159,7 @@ def test_malformed_requests_are_400_and_the_server_stays(local: Local) -> None:
 
 def test_a_head_beyond_the_limit_is_431(local: Local) -> None:
     room = MAX_HEAD - 200
-    assert local.ask("GET", "/v2/", f"Authorization: {'a' * room}").status == 200
+    assert local.ask("GET", "/x", f"Authorization: {'a' * room}").status == 200
     reply = local.ask("GET", "/v2/", f"Authorization: {'a' * MAX_HEAD}")
     assert (reply.status, reply.headers["connection"]) == (431, "close")
     assert local.ask("GET", "/v2/?" + "q" * MAX_HEAD).status == 431
@@ -208,8 +209,9 @@ def test_a_failure_tells_no_more_than_that(local: Local) -> None:
 
 def test_pipelined_requests_are_answered_in_order(local: Local) -> None:
     with local.wire() as wire:
-        wire.send(*(b"GET /v2/%d/tags/list HTTP/1.1\r\n%s\r\n" % (number, HOST) for number in range(20)))
-        assert [wire.reply().json()["rawPath"] for _ in range(20)] == [f"/v2/{number}/tags/list" for number in range(20)]
+        wire.send(*(b"GET /v2/%d/tags/list HTTP/1.1\r\n%s\r\n" % (number, HOST) for number in range(MAX_PIPELINE + 1)))
+        answered = [wire.reply().json()["rawPath"] for _ in range(MAX_PIPELINE + 1)]
+    assert answered == [f"/v2/{number}/tags/list" for number in range(MAX_PIPELINE + 1)]
 
 
 def test_a_good_request_is_answered_before_the_bad_bytes_behind_it(local: Local) -> None:
@@ -279,7 +281,8 @@ def test_line_breaks_do_not_keep_a_connection(local: Local) -> None:
 
 def test_a_body_that_stalls_is_not_waited_for(local: Local) -> None:
     with local.wire() as wire:
-        wire.send(b"PATCH /v2/a/blobs/uploads/u HTTP/1.1\r\n", HOST, b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        wire.send(b"PATCH /v2/a/blobs/uploads/u?_state=%s HTTP/1.1\r\n" % state().encode(), HOST)
+        wire.send(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         while not local.app.events:
             assert local.ask("GET", "/empty").status == 204
         local.after(30)

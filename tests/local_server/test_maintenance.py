@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -66,6 +70,81 @@ def test_a_backup_is_its_owner_s_alone(tmp_path: Path) -> None:
     backup(tmp_path / "data", tmp_path / "copy")
     assert (tmp_path / "copy").stat().st_mode & 0o077 == 0
     assert not list((tmp_path / "copy").rglob("*partial*"))
+
+
+def test_a_backup_makes_an_open_folder_its_owner_s_alone(tmp_path: Path) -> None:
+    on_folder(tmp_path / "data").push_image(NAME, "one", b"layer")
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o755)
+    (copy / "root-key.pem.partial").touch(0o644)  # a crash left it
+    assert run("backup", str(copy), DATA=str(tmp_path / "data")).returncode == 0
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in copy.rglob("*") if path.is_file()}
+    assert {"metadata.sqlite", "root-key.pem"} <= set(modes)
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_a_key_is_never_open_while_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_folder(tmp_path / "data")
+    modes: list[int] = []
+
+    def copying(original: IO[bytes], copy: IO[bytes], _size: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(copy.fileno()).st_mode))
+
+    monkeypatch.setattr(shutil, "copyfileobj", copying)
+    before = os.umask(0)
+    try:
+        backup(tmp_path / "data", tmp_path / "copy")
+    finally:
+        os.umask(before)
+    assert set(modes) == {0o600}
+    assert stat.S_IMODE((tmp_path / "copy" / "metadata.sqlite").stat().st_mode) == 0o600
+
+
+def test_a_backup_goes_into_no_folder_of_others(tmp_path: Path) -> None:
+    on_folder(tmp_path / "data")
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    (shared / "somebody's").touch()
+    with pytest.raises(CannotStart, match=r"shared, which holds other things: somebody's"):
+        backup(tmp_path / "data", shared)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *turns: Callable[[], object]) -> list[str]:
+    """Do one of these each time the records were copied; the list tells how often they were."""
+    original, copies, left = SqliteTable.backup, [], list(turns)
+
+    def backed_up(table: SqliteTable, path: Path) -> None:
+        original(table, path)
+        copies.append(str(path))
+        if left:
+            left.pop(0)()
+
+    monkeypatch.setattr(SqliteTable, "backup", backed_up)
+    return copies
+
+
+def test_a_manifest_deleted_while_it_is_backed_up_is_not_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    surface = on_folder(tmp_path / "data")
+    surface.push_image(NAME, "one", b"layer")
+    large = surface.put_manifest(NAME, "large", image(b"layer", annotations=LARGE))
+    copies = meanwhile(monkeypatch, lambda: surface.call("DELETE", f"/v2/{NAME}/manifests/{large}"))
+    backup(tmp_path / "data", tmp_path / "copy")
+    restored = on_folder(tmp_path / "copy")
+    assert restored.call("GET", f"/v2/{NAME}/manifests/large").status == 404
+    assert restored.call("GET", f"/v2/{NAME}/manifests/one").body == image(b"layer")
+    assert len(copies) == 2
+
+
+def test_a_backup_without_all_its_bytes_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    surface = on_folder(tmp_path / "data")
+    surface.push_image(NAME, "one", b"layer")
+    next((tmp_path / "data" / "blobs").rglob("*~sealed")).unlink()
+    copies = meanwhile(monkeypatch)
+    with pytest.raises(CannotStart, match=r"is not complete: its records name bytes that .* does not have, data/"):
+        backup(tmp_path / "data", tmp_path / "copy")
+    assert 1 < len(copies) < 10
 
 
 def test_there_must_be_something_to_back_up(tmp_path: Path) -> None:

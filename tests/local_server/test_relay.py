@@ -7,11 +7,19 @@ import threading
 
 import pytest
 
-from infra.local.relay import BLOCK, INLINE_UPLOAD
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import StoreFull
+from chalicelib.wire.distribution.state import Lane
+from infra.local.edge import INLINE_UPLOAD
+from infra.local.relay import BLOCK
+from tests.edge.speaking import bearer, state
 from tests.local_server.fakes import parameters
 from tests.local_server.running import SECONDS, Local, Wire
+from tests.surface import Surface
 
 UPLOAD = "/v2/a/blobs/uploads/u"
+TARGET = f"{UPLOAD}?_state={state()}"
+DIGEST, OTHER = "sha256:" + "d" * 64, "sha256:" + "e" * 64
 OPEN, CLOSE = f"POST /_relay{UPLOAD}/open", f"POST /_relay{UPLOAD}/close"
 LARGE = b"0123456789abcdef" * (INLINE_UPLOAD // 16 + 70_000)
 
@@ -21,24 +29,25 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 def begin(wire: Wire, method: str, target: str, *lines: str) -> None:
-    wire.send("\r\n".join([f"{method} {target} HTTP/1.1", "Host: registry.test", *lines, "", ""]).encode())
+    head = [f"{method} {target} HTTP/1.1", "Host: registry.test", f"Authorization: {bearer('a')}", *lines, "", ""]
+    wire.send("\r\n".join(head).encode())
 
 
 def test_a_chunked_patch_is_staged_and_answered_by_close(local: Local) -> None:
     body = chunked(b"hello ", b"world")
-    reply = local.ask("PATCH", UPLOAD + "?_state=s", "Transfer-Encoding: chunked", "Authorization: Bearer t", body=body)
+    reply = local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", f"Authorization: {bearer('a')}", body=body)
     assert (reply.status, reply.headers["range"]) == (202, "0-10")
     assert local.blobs.held["data/u"] == b"hello world"
     assert local.app.calls() == [OPEN, CLOSE]
     opened, closed = local.app.events
-    assert opened["headers"]["authorization"] == "Bearer t"  # type: ignore[index]
+    assert opened["headers"]["authorization"] == bearer("a")  # type: ignore[index]
     assert local.app.told(opened) == {"content_range": None, "content_length": None}
     assert local.app.told(closed) == {"writer": "w1", "size": 11}
     assert "authorization" not in closed["headers"]  # type: ignore[operator]
 
 
 def test_an_empty_chunked_patch_is_an_empty_upload(local: Local) -> None:
-    reply = local.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked())
+    reply = local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked())
     assert reply.status == 202
     assert local.app.told(local.app.seen("/close"))["size"] == 0
 
@@ -46,7 +55,7 @@ def test_an_empty_chunked_patch_is_an_empty_upload(local: Local) -> None:
 def test_a_large_patch_arrives_in_blocks_at_its_offset(local: Local) -> None:
     local.blobs.put("data/u", b"before")
     local.app.offset = 6
-    reply = local.ask("PATCH", UPLOAD, f"Content-Range: 6-{5 + len(LARGE)}", body=LARGE)
+    reply = local.ask("PATCH", TARGET, f"Content-Range: 6-{5 + len(LARGE)}", body=LARGE)
     assert reply.status == 202
     assert local.blobs.held["data/u"] == b"before" + LARGE
     assert max(local.blobs.appends) < 2 * BLOCK
@@ -55,42 +64,63 @@ def test_a_large_patch_arrives_in_blocks_at_its_offset(local: Local) -> None:
 
 
 def test_a_small_known_patch_goes_to_the_application_whole(local: Local) -> None:
-    reply = local.ask("PATCH", UPLOAD, body=b"x" * INLINE_UPLOAD)
+    reply = local.ask("PATCH", TARGET, body=b"x" * INLINE_UPLOAD)
     assert reply.status == 200
     assert local.app.calls() == [f"PATCH {UPLOAD}"]
 
 
 def test_a_large_put_is_closed_with_its_digest(local: Local) -> None:
-    reply = local.ask("PUT", UPLOAD + "?_state=s&digest=sha256%3Ad", f"Content-Range: 0-{len(LARGE) - 1}", body=LARGE)
-    assert (reply.status, reply.headers["location"]) == (201, "/v2/a/blobs/sha256:d")
+    reply = local.ask("PUT", f"{TARGET}&digest={DIGEST.replace(':', '%3A')}", f"Content-Range: 0-{len(LARGE) - 1}", body=LARGE)
+    assert (reply.status, reply.headers["location"]) == (201, f"/v2/a/blobs/{DIGEST}")
     assert local.app.calls() == [OPEN, CLOSE]
-    assert local.app.told(local.app.events[1]) == {"writer": "w1", "size": len(LARGE), "digest": "sha256:d"}
+    assert local.app.told(local.app.events[1]) == {"writer": "w1", "size": len(LARGE), "digest": DIGEST}
 
 
 def test_a_digest_said_twice_counts_once(local: Local) -> None:
-    assert local.ask("PUT", UPLOAD + "?digest=sha256:d&digest=sha256:d", body=LARGE).status == 201
-    assert local.app.told(local.app.events[1])["digest"] == "sha256:d"
+    assert local.ask("PUT", f"{TARGET}&digest={DIGEST}&digest={DIGEST}", body=LARGE).status == 201
+    assert local.app.told(local.app.events[1])["digest"] == DIGEST
 
 
-@pytest.mark.parametrize("query", ["digest=sha256:d&digest=sha256:e", "other=1"])
-def test_a_large_put_without_one_digest_is_left_to_the_application(local: Local, query: str) -> None:
-    content_range = f"Content-Range: 0-{len(LARGE) - 1}"
-    assert local.ask("PUT", f"{UPLOAD}?{query}", content_range, body=LARGE).status == 201
-    assert local.app.calls() == [OPEN, CLOSE, f"PUT {UPLOAD}"]
-    put = local.app.events[-1]
-    assert put["rawQueryString"] == query
-    assert "body" not in put
-    assert put["headers"]["content-length"] == "0"  # type: ignore[index]
-    assert "content-range" not in put["headers"]  # type: ignore[operator]
+@pytest.mark.parametrize("query", [f"digest={DIGEST}&digest={OTHER}", "other=1", "digest=", "digest=sha256:d"])
+def test_a_large_put_without_one_digest_is_refused_unread(local: Local, query: str) -> None:
+    with local.wire() as wire:
+        begin(wire, "PUT", f"{TARGET}&{query}", "Content-Length: 9000000000")
+        assert wire.reply().status == 400
+    assert local.app.events == []
+
+
+@pytest.mark.parametrize("query", ["", "?_state=x.y", f"?_state={state(upload='other')}", f"?_state={state(name='b')}"])
+def test_a_large_body_without_its_upload_s_state_is_refused_unread(local: Local, query: str) -> None:
+    with local.wire() as wire:
+        begin(wire, "PATCH", UPLOAD + query, "Transfer-Encoding: chunked")
+        assert wire.reply().status == 404
+    assert local.app.events == []
+
+
+def test_a_large_body_without_a_token_is_refused_unread(local: Local) -> None:
+    with local.wire() as wire:
+        wire.send(f"PATCH {TARGET} HTTP/1.1\r\nHost: registry.test\r\nContent-Length: 9000000000\r\n\r\n".encode())
+        assert wire.reply().status == 401
+    assert local.app.events == []
+
+
+def test_what_a_relay_began_goes_on_there(local: Local) -> None:
+    target = f"{UPLOAD}?_state={state(lane=Lane.RELAY)}"
+    assert local.ask("PATCH", target, body=b"small").status == 202
+    assert local.app.calls() == [OPEN, CLOSE]
+    local.app.events.clear()
+    assert local.ask("PUT", f"{target}&digest={DIGEST}", "Content-Length: 0").status == 201
+    assert local.ask("GET", target).status == 200
+    assert local.app.calls() == [f"PUT {UPLOAD}", f"GET {UPLOAD}"]
 
 
 def test_a_large_post_with_a_digest_begins_then_goes_on_as_put(local: Local) -> None:
-    target = "/v2/a/blobs/uploads/?digest=sha256:d&extra=1"
+    target = f"/v2/a/blobs/uploads/?digest={DIGEST}&extra=1"
     assert local.ask("POST", target, body=LARGE).status == 201
     new = "POST /_relay/v2/a/blobs/uploads/new"
     assert local.app.calls() == ["POST /v2/a/blobs/uploads/", f"{new}/open", f"{new}/close"]
     assert parameters(local.app.events[0]) == {"extra": ["1"]}
-    assert local.app.told(local.app.events[2])["digest"] == "sha256:d"
+    assert local.app.told(local.app.events[2])["digest"] == DIGEST
 
 
 def test_a_large_post_without_a_digest_is_refused_unread(local: Local) -> None:
@@ -105,7 +135,7 @@ def test_a_large_post_without_a_digest_is_refused_unread(local: Local) -> None:
 def test_a_refusal_reaches_a_client_that_is_still_sending(local: Local, status: int) -> None:
     local.app.refuse_open = status
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
         sender = threading.Thread(target=_send_until_cut, args=(wire,))
         sender.start()
         reply = wire.reply()
@@ -118,13 +148,13 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(local: Local, status: 
 
 def test_a_refusal_reaches_a_client_that_reads_only_after_sending(local: Local) -> None:
     local.app.refuse_open = 401
-    reply = local.ask("PATCH", UPLOAD, body=bytes(32 << 20))
+    reply = local.ask("PATCH", TARGET, body=bytes(32 << 20))
     assert reply.status == 401
 
 
 def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> None:
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
         wire.send(LARGE)
     assert local.app.closed.wait(SECONDS)
     size = local.app.told(local.app.seen("/close"))["size"]
@@ -136,7 +166,7 @@ def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> N
 
 def test_a_client_cut_off_mid_put_is_not_completed(local: Local) -> None:
     with local.wire() as wire:
-        begin(wire, "PUT", UPLOAD + "?digest=sha256:d", "Transfer-Encoding: chunked")
+        begin(wire, "PUT", f"{TARGET}&digest={DIGEST}", "Transfer-Encoding: chunked")
         wire.send(b"5\r\nhello\r\n")
     assert local.app.closed.wait(SECONDS)
     assert local.ask("GET", "/v2/").status == 200
@@ -145,7 +175,7 @@ def test_a_client_cut_off_mid_put_is_not_completed(local: Local) -> None:
 
 def test_a_malformed_chunk_ends_the_upload_resumable(local: Local) -> None:
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, "Transfer-Encoding: chunked")
+        begin(wire, "PATCH", TARGET, "Transfer-Encoding: chunked")
         wire.send(b"5\r\nhello\r\nnot a size\r\n")
         assert wire.reply().status == 400
         assert wire.ended()
@@ -155,7 +185,7 @@ def test_a_malformed_chunk_ends_the_upload_resumable(local: Local) -> None:
 def test_a_server_that_stops_leaves_uploads_closed(local: Local) -> None:
     local.server.config.timeout_graceful_shutdown = 0
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
         wire.send(LARGE)
         assert local.blobs.waiting.wait(SECONDS)
         local.server.should_exit = True
@@ -167,29 +197,77 @@ def test_a_server_that_stops_leaves_uploads_closed(local: Local) -> None:
 def test_a_wrong_offset_is_416_with_the_staged_range(local: Local) -> None:
     local.app.offset = 50
     local.blobs.put("data/u", b"x" * 20)
-    reply = local.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked(b"y" * 10))
+    reply = local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked(b"y" * 10))
     assert (reply.status, reply.headers["range"]) == (416, "0-19")
     assert local.app.told(local.app.seen("/close"))["size"] == 20
 
 
 def test_a_full_store_is_507_and_the_upload_stays_resumable(local: Local) -> None:
     local.blobs.limit = 2 * BLOCK
-    reply = local.ask("PATCH", UPLOAD, body=LARGE)
+    reply = local.ask("PATCH", TARGET, body=LARGE)
     assert reply.status == 507
     assert json.loads(reply.body)["errors"]
     assert local.app.told(local.app.seen("/close"))["size"] == len(local.blobs.held["data/u"])
 
 
+def test_a_full_store_gets_back_what_a_request_brought(local: Local) -> None:
+    local.blobs.put("data/u", b"before")
+    local.app.offset = 6
+    local.blobs.limit = 2 * BLOCK
+    assert local.ask("PATCH", TARGET, body=LARGE).status == 507
+    assert local.blobs.held["data/u"] == b"before"
+    assert local.app.told(local.app.seen("/close"))["size"] == 6
+    assert local.app.calls() == [OPEN, CLOSE]
+
+
+def test_a_full_store_keeps_nothing_of_an_upload_that_nobody_knows_of(local: Local) -> None:
+    local.blobs.limit = 2 * BLOCK
+    reply = local.ask("POST", f"/v2/a/blobs/uploads/?digest={DIGEST}", f"Authorization: {bearer('a')}", body=LARGE)
+    assert reply.status == 507
+    assert local.blobs.held["data/u"] == b""
+    assert local.app.calls()[-2:] == ["POST /_relay/v2/a/blobs/uploads/new/close", "DELETE /v2/a/blobs/uploads/new"]
+    cancelled = local.app.events[-1]
+    assert cancelled["headers"]["authorization"] == bearer("a")  # type: ignore[index]
+    assert cancelled["headers"]["content-length"] == "0"  # type: ignore[index]
+    assert parameters(cancelled)["_state"] == ["s"]
+
+
+def test_a_client_cut_off_from_an_upload_that_nobody_knows_of_leaves_none(local: Local) -> None:
+    with local.wire() as wire:
+        begin(wire, "POST", f"/v2/a/blobs/uploads/?digest={DIGEST}", "Transfer-Encoding: chunked")
+        wire.send(b"5\r\nhello\r\n")
+    for _ in range(2_000):
+        assert local.ask("GET", "/_blobs/none?for=GET").status == 404  # which the application is not asked about
+        if "DELETE /v2/a/blobs/uploads/new" in local.app.calls():
+            break
+    assert local.app.calls()[-1] == "DELETE /v2/a/blobs/uploads/new"
+
+
+def test_a_full_store_that_cannot_be_cut_keeps_the_upload_as_it_is(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = local.blobs.append
+
+    def refuses_cuts(key: str, offset: int, content: bytes) -> int:
+        if not content:
+            raise StoreFull
+        return append(key, offset, content)
+
+    monkeypatch.setattr(local.blobs, "append", refuses_cuts)
+    local.blobs.limit = 2 * BLOCK
+    assert local.ask("PATCH", TARGET, body=LARGE).status == 507
+    size = local.app.told(local.app.seen("/close"))["size"]
+    assert size == len(local.blobs.held["data/u"]) > 0
+
+
 def test_a_put_whose_close_is_refused_is_not_completed(local: Local) -> None:
     local.app.close_status = 404
-    assert local.ask("PUT", UPLOAD + "?digest=sha256:d", body=LARGE).status == 404
+    assert local.ask("PUT", f"{TARGET}&digest={DIGEST}", body=LARGE).status == 404
     assert local.app.calls() == [OPEN, CLOSE]
 
 
 def test_a_store_that_stands_still_stops_the_sender(local: Local) -> None:
     local.blobs.gate.clear()
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, "Content-Length: 9000000000")
+        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
         wire.socket.settimeout(0.5)
         sent = 0
         try:
@@ -202,16 +280,16 @@ def test_a_store_that_stands_still_stops_the_sender(local: Local) -> None:
 
 def test_the_connection_is_good_for_more_after_each_kind_of_upload(local: Local) -> None:
     with local.wire() as wire:
-        assert wire.ask("PATCH", UPLOAD, "Transfer-Encoding: chunked", body=chunked(b"one")).status == 202
-        assert wire.ask("PUT", UPLOAD + "?digest=d", body=LARGE).status == 201
-        assert wire.ask("PATCH", UPLOAD, body=b"small").status == 200
+        assert wire.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked(b"one")).status == 202
+        assert wire.ask("PUT", f"{TARGET}&digest={DIGEST}", body=LARGE).status == 201
+        assert wire.ask("PATCH", TARGET, body=b"small").status == 200
         assert wire.ask("HEAD", "/v2/a/manifests/x").status == 200
         assert wire.ask("GET", "/v2/").status == 200
 
 
 def test_an_expecting_client_is_told_to_go_on(local: Local) -> None:
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
+        begin(wire, "PATCH", TARGET, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
         assert wire.reader.readline() == b"HTTP/1.1 100 Continue\r\n"
         assert wire.reader.readline() == b"\r\n"
         wire.send(LARGE)
@@ -221,7 +299,7 @@ def test_an_expecting_client_is_told_to_go_on(local: Local) -> None:
 def test_an_expecting_client_that_is_refused_sends_nothing(local: Local) -> None:
     local.app.refuse_open = 401
     with local.wire() as wire:
-        begin(wire, "PATCH", UPLOAD, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
+        begin(wire, "PATCH", TARGET, f"Content-Length: {len(LARGE)}", "Expect: 100-continue")
         assert wire.reader.readline().startswith(b"HTTP/1.1 401 ")
 
 
@@ -231,3 +309,26 @@ def _send_until_cut(wire: Wire) -> None:
             wire.socket.sendall(bytes(1 << 20))
     except OSError:
         return
+
+
+def test_the_bytes_of_a_writer_that_is_refused_may_be_a_blob_by_now() -> None:
+    """Why the relay deletes nothing when ``close`` answers 404: so it does to a writer whom a later one overtook."""
+    surface, content = Surface(), b"layer"
+    location = surface.call("POST", "/v2/admin/app/blobs/uploads/").headers["Location"]
+    path, _, query = location.partition("?")
+
+    def open_writer() -> dict[str, str]:
+        told: dict[str, str] = json.loads(surface.call("POST", f"/_relay{path}/open?{query}", b"{}").body)
+        return told
+
+    def close(opened: dict[str, str], **told: object) -> int:
+        body = json.dumps({"writer": opened["writer"], "size": len(content), **told}).encode()
+        return surface.send("POST", f"/_relay{path}/close", body).status
+
+    earlier, later = open_writer(), open_writer()
+    surface.store.append(later["key"], 0, content)
+    digest = str(Digest.of(content))
+    assert close(later, digest=digest) == 201
+    assert close(earlier) == 404
+    assert surface.store.stat(earlier["key"]) is not None
+    assert surface.status("HEAD", f"/v2/admin/app/blobs/{digest}") == 307

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from infra.local.housekeeping import Chore, Housekeeping
+from tests.edge.speaking import bearer, state
 from tests.local_server.running import SECONDS, Wire, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +140,32 @@ def test_a_wrong_setting_is_one_line_and_exit_code_1(tmp_path: Path, wrong: dict
     assert errors.count("\n") == 1
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "somebody's").touch()
+    tmp_path.chmod(0o755)
+    with started(tmp_path) as process:
+        code, errors = process.ended()
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith(f"slipway: DATA names {tmp_path}, which holds other things: somebody's")
+    assert (mode(tmp_path), [path.name for path in tmp_path.iterdir()]) == (0o755, ["somebody's"])
+
+
+@pytest.mark.parametrize("held", ["", "lost+found", "metadata.sqlite"])
+def test_an_empty_folder_or_a_registry_s_becomes_its_owner_s_alone(tmp_path: Path, held: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    if held:
+        (folder / held).touch()
+    with started(folder) as process:
+        process.ready().stop()
+    assert mode(folder) == 0o700
+    assert {mode(path) for path in folder.iterdir() if path.name != held} == {0o600}
+
+
 def test_the_first_start_makes_a_password_once(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with started(folder) as process:
@@ -147,7 +174,7 @@ def test_the_first_start_makes_a_password_once(tmp_path: Path) -> None:
     password = kept.read_text().strip()
     assert len(password) >= 20
     assert password in process.lines[0]
-    assert (folder / "made").read_text() == password
+    assert (folder / "metadata.sqlite").read_text() == password
     assert (stat.S_IMODE(folder.stat().st_mode), stat.S_IMODE(kept.stat().st_mode)) == (0o700, 0o600)
     with started(folder) as again:
         again.ready().stop()
@@ -159,7 +186,7 @@ def test_a_given_password_is_neither_printed_nor_kept(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with started(folder, SLIPWAY_ADMIN_PASSWORD="given by the operator") as process:
         process.ready().stop()
-    assert (folder / "made").read_text() == "given by the operator"
+    assert (folder / "metadata.sqlite").read_text() == "given by the operator"
     assert len(process.lines) == 1
     assert not (folder / "admin-password").exists()
     with started(folder) as again:
@@ -201,7 +228,8 @@ def test_tls_serves_both_large_directions(tmp_path: Path) -> None:
     with running(certificate=certificate, key=key) as local:
         trusting = ssl.create_default_context(cafile=str(certificate))
         connection = http.client.HTTPSConnection("127.0.0.1", local.port, timeout=SECONDS, context=trusting)
-        connection.request("PATCH", "/v2/a/blobs/uploads/u", body=large)
+        target = f"/v2/a/blobs/uploads/u?_state={state()}"
+        connection.request("PATCH", target, body=large, headers={"Authorization": bearer("a")})
         reply = connection.getresponse()
         assert (reply.status, reply.read()) == (202, b"")
         connection.request("GET", "/_blobs/data/u?for=GET")

@@ -129,7 +129,7 @@ def test_an_index_against_the_deletion_of_its_child(seed: int) -> None:
 def test_finishing_one_upload_many_times_at_once(surface: Surface) -> None:
     location = surface.call("POST", f"/v2/{NAME}/blobs/uploads/").headers["Location"]
     surface.call("PATCH", location, b"content")
-    url = f"{location}?digest={Digest.of(b'content')}"
+    url = f"{location}&digest={Digest.of(b'content')}"
     answers = at_once(*[lambda: surface.call("PUT", url).status for _ in range(8)])
     assert set(answers) == {201}
     assert len(list(surface.store.list(""))) == 1
@@ -140,7 +140,7 @@ def test_finishing_against_cancelling(surface: Surface) -> None:
         content = f"content {number}".encode()
         location = surface.call("POST", f"/v2/{NAME}/blobs/uploads/").headers["Location"]
         surface.call("PATCH", location, content)
-        url = f"{location}?digest={Digest.of(content)}"
+        url = f"{location}&digest={Digest.of(content)}"
         finished, cancelled = at_once(
             lambda url=url: surface.call("PUT", url).status,  # type: ignore[misc]
             lambda location=location: surface.call("DELETE", location).status,  # type: ignore[misc]

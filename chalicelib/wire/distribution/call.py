@@ -14,6 +14,7 @@ from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.uploads import Uploads
+from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request
 
 
@@ -35,6 +36,7 @@ class Registry:
     removals: Removals
     referrers: Referrers
     accounts: AccountSource
+    states: UploadStates
 
 
 @dataclass(frozen=True, slots=True)

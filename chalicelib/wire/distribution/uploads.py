@@ -1,7 +1,8 @@
 """Uploads: end-4 begin, end-5 chunk, end-6 finish, end-11 mount, end-13 status, end-14 cancel.
 
 The bodies here are whole and small (the inline lane). A large or endless one is streamed into the BlobStore beside the
-application by a relay, which calls ``open_relay`` before and ``close_relay`` after.
+application by a relay, which calls ``open_relay`` before and ``close_relay`` after. Where to send the next bytes is said
+with a signed state (see ``state``), without which no step is taken.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 from chalicelib.registry.access import PULL, PUSH, allowed_actions
 from chalicelib.registry.blobs import Blob
-from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadInvalid
+from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadInvalid, UploadUnknown
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.repositories import Repository
 from chalicelib.registry.uploads import Chunk, Upload, check_algorithm
 from chalicelib.wire.distribution.call import Call
+from chalicelib.wire.distribution.state import PARAMETER, Lane, State
 from chalicelib.wire.http import Response
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?", re.ASCII)
@@ -36,7 +38,7 @@ def begin_upload(call: Call) -> Response:
     repository = call.registry.repositories.ensure(call.name)
     upload = call.registry.uploads.begin(repository, call.caller.account)
     if digest is None:
-        return _accepted(upload)
+        return _accepted(call, upload, Lane.OPEN)
     account = call.caller.account
     blob = call.registry.uploads.finish(upload.id, call.name, account, digest, body=request.body, chunk=None)
     return _created(call.name, blob)
@@ -47,7 +49,7 @@ def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
     account = call.registry.accounts.find(call.caller.account) if call.caller.account else None
 
     def may(repository: Repository, blob: Blob) -> bool:
-        needed = PULL if blob.is_referenced else PUSH
+        needed = PULL if call.registry.blobs.is_referenced(blob) else PUSH
         return needed in allowed_actions(account, repository.name, public=repository.is_public)
 
     repository = call.registry.repositories.ensure(call.name)
@@ -61,13 +63,14 @@ def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
 
 def append_chunk(call: Call) -> Response:
     """PATCH: 202 and how much has arrived."""
-    upload = call.registry.uploads.get(call.reference, call.name, call.caller.account)
+    upload = _under_way(call)
     chunk = _content_range(call.request.header("content-range"), upload)
-    return _accepted(call.registry.uploads.append(upload, call.request.body, chunk))
+    return _accepted(call, call.registry.uploads.append(upload, call.request.body, chunk), Lane.INLINE)
 
 
 def finish_upload(call: Call) -> Response:
     """PUT: the last bytes, if any, and 201 if all of them hash to ``digest=``."""
+    _verify_state(call)
     digest = _digest(call)
     blob = call.registry.uploads.finish(
         call.reference,
@@ -90,14 +93,13 @@ def _digest(call: Call) -> Digest:
 
 def upload_status(call: Call) -> Response:
     """GET: 204 and how much has arrived."""
-    upload = call.registry.uploads.get(call.reference, call.name, call.caller.account)
-    return Response(204, _progress(upload))
+    upload = _under_way(call)
+    return Response(204, _progress(call, upload, Lane.INLINE if upload.size else Lane.OPEN))
 
 
 def cancel_upload(call: Call) -> Response:
     """DELETE: 204, and its bytes are dropped."""
-    upload = call.registry.uploads.get(call.reference, call.name, call.caller.account)
-    call.registry.uploads.cancel(upload)
+    call.registry.uploads.cancel(_under_way(call))
     return Response(204)
 
 
@@ -107,7 +109,7 @@ def open_relay(call: Call) -> Response:
     200 with ``{key, offset, writer}``: append to ``key`` from ``offset`` on, and name ``writer`` when done.
     """
     asked = _json(call)
-    upload = call.registry.uploads.get(call.reference, call.name, call.caller.account)
+    upload = _under_way(call)
     chunk = _content_range(str(asked.get("content_range") or ""), upload)
     length = asked.get("content_length")
     opened = call.registry.uploads.open(upload, chunk, length if isinstance(length, int) else None)
@@ -127,7 +129,7 @@ def close_relay(call: Call) -> Response:
     uploads = call.registry.uploads
     upload = uploads.close(uploads.written_by(call.reference, call.name, writer), writer, size)
     if digest is None:
-        return _accepted(upload)
+        return _accepted(call, upload, Lane.RELAY)
     blob = uploads.finish(upload.id, upload.name, upload.account, Digest.parse(digest), body=b"", chunk=None)
     return _created(call.name, blob)
 
@@ -151,16 +153,36 @@ def _content_range(header: str, upload: Upload | None) -> Chunk | None:
     return Chunk(int(match[1]), int(match[2]) - int(match[1]) + 1)
 
 
-def _progress(upload: Upload) -> dict[str, str]:
+def _verify_state(call: Call) -> None:
+    """Raises UploadUnknown unless the request's state is good for this upload, this name and this caller. Repeated it is as
+    good as once."""
+    texts = set(call.request.query.get(PARAMETER, ()))
+    if len(texts) != 1:
+        raise UploadUnknown
+    state = call.registry.states.verify(texts.pop())
+    if (state.upload, state.name, state.account) != (call.reference, str(call.name), call.caller.account):
+        raise UploadUnknown
+
+
+def _under_way(call: Call) -> Upload:
+    """The upload that the request is about. Raises UploadUnknown."""
+    _verify_state(call)
+    return call.registry.uploads.get(call.reference, call.name, call.caller.account)
+
+
+def _progress(call: Call, upload: Upload, lane: Lane) -> dict[str, str]:
+    # A relay holds parts of its own: what it has begun goes on there, whatever way one small chunk came.
+    lane = Lane.RELAY if upload.writer else lane
+    state = State(upload.id, str(upload.name), upload.repository, upload.account, lane, upload.expires_at)
     return {
-        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}",
+        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}?{PARAMETER}={call.registry.states.sign(state)}",
         "Range": f"0-{max(0, upload.size - 1)}",
         "Docker-Upload-UUID": upload.id,
     }
 
 
-def _accepted(upload: Upload) -> Response:
-    return Response(202, _progress(upload))
+def _accepted(call: Call, upload: Upload, lane: Lane) -> Response:
+    return Response(202, _progress(call, upload, lane))
 
 
 def _created(name: RepositoryName, blob: Blob) -> Response:

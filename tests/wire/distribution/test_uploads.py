@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 
 import pytest
 
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.uploads import LIFETIME
+from chalicelib.wire.distribution.state import PARAMETER
 from chalicelib.wire.http import Response
 from tests.memory_blobs import MemoryBlobs
 from tests.surface import PASSWORD, Surface, code, image
@@ -32,7 +34,7 @@ def begin(surface: Surface, name: str = NAME, query: str = "") -> str:
 
 
 def finish(surface: Surface, location: str, content: bytes, body: bytes = b"", algorithm: str = "sha256") -> Response:
-    return surface.call("PUT", f"{location}?digest={Digest.of(content, algorithm)}", body)
+    return surface.call("PUT", f"{location}&digest={Digest.of(content, algorithm)}", body)
 
 
 def assert_nothing_stored(surface: Surface, *contents: bytes) -> None:
@@ -58,18 +60,18 @@ def assert_pullable(surface: Surface, digest: Digest, content: bytes, name: str 
 def test_a_wrong_digest_is_refused_on_every_way(surface: Surface, algorithm: str) -> None:
     wrong = Digest.of(b"other", algorithm)
     one_post = surface.call("POST", f"{UPLOADS}?digest={wrong}", b"content")
-    one_put = surface.call("PUT", f"{begin(surface)}?digest={wrong}", b"content")
+    one_put = surface.call("PUT", f"{begin(surface)}&digest={wrong}", b"content")
     location = begin(surface)
     assert surface.call("PATCH", location, b"content").status == 202
-    after_patch = surface.call("PUT", f"{location}?digest={wrong}")
-    empty = surface.call("PUT", f"{begin(surface)}?digest={wrong}")
+    after_patch = surface.call("PUT", f"{location}&digest={wrong}")
+    empty = surface.call("PUT", f"{begin(surface)}&digest={wrong}")
     for refused in (one_post, one_put, after_patch, empty):
         assert (refused.status, code(refused)) == (400, "DIGEST_INVALID")
     assert_nothing_stored(surface, b"content", b"other", b"")
     assert surface.status("GET", location) == 404
 
 
-@pytest.mark.parametrize("query", ["", "?digest=", "?digest=sha256:zz", "?digest=md5:" + "0" * 32, "?digest=x&digest=y"])
+@pytest.mark.parametrize("query", ["", "&digest=", "&digest=sha256:zz", "&digest=md5:" + "0" * 32, "&digest=x&digest=y"])
 def test_a_digest_that_is_none_is_refused_and_the_upload_lives(surface: Surface, query: str) -> None:
     location = begin(surface)
     refused = surface.call("PUT", location + query, b"content")
@@ -79,7 +81,7 @@ def test_a_digest_that_is_none_is_refused_and_the_upload_lives(surface: Surface,
 
 def test_a_repeated_but_equal_digest_is_taken(surface: Surface) -> None:
     digest = Digest.of(b"content")
-    answer = surface.call("PUT", f"{begin(surface)}?digest={digest}&digest={digest}&ns=docker.io&_x=1", b"content")
+    answer = surface.call("PUT", f"{begin(surface)}&digest={digest}&digest={digest}&ns=docker.io&_x=1", b"content")
     assert answer.status == 201
 
 
@@ -100,11 +102,12 @@ def test_a_replayed_chunk_is_refused_and_the_upload_goes_on(surface: Surface) ->
     assert surface.call("PATCH", location, b"abc", content_range="0-2").headers["Range"] == "0-2"
     replayed = surface.call("PATCH", location, b"abc", content_range="0-2")
     assert (replayed.status, replayed.headers["Range"]) == (416, "0-2")
-    skipping = surface.call("PUT", f"{location}?digest={Digest.of(b'abcdef')}", b"def", content_range="5-7")
+    skipping = surface.call("PUT", f"{location}&digest={Digest.of(b'abcdef')}", b"def", content_range="5-7")
     assert skipping.status == 416
     status = surface.call("GET", location)
-    assert (status.status, status.headers["Range"], status.headers["Location"]) == (204, "0-2", location)
-    last = surface.call("PUT", f"{location}?digest={Digest.of(b'abcdef')}", b"def", content_range="3-5")
+    assert (status.status, status.headers["Range"]) == (204, "0-2")
+    location = status.headers["Location"]
+    last = surface.call("PUT", f"{location}&digest={Digest.of(b'abcdef')}", b"def", content_range="3-5")
     assert last.status == 201
     assert_pullable(surface, Digest.of(b"abcdef"), b"abcdef")
 
@@ -202,7 +205,7 @@ def test_uploads_that_were_given_up_expire(surface: Surface) -> None:
     for location in (given_up, under_way):
         surface.call("PATCH", location, b"some")
     surface.clock.advance(LIFETIME - 60)
-    surface.call("PATCH", under_way, b"more")
+    under_way = surface.call("PATCH", under_way, b"more").headers["Location"]
     surface.clock.advance(61)
     assert finish(surface, given_up, b"some").status == 404
     assert surface.registry.uploads.sweep(10) == 1
@@ -212,6 +215,67 @@ def test_uploads_that_were_given_up_expire(surface: Surface) -> None:
     surface.clock.advance(10 * LIFETIME)
     assert surface.registry.uploads.sweep(10) == 0
     assert_pullable(surface, Digest.of(b"kept"), b"kept")
+
+
+# ---------------------------------------------------------------------------------------------------------------- state
+
+STEPS = ["PATCH", "PUT", "GET", "DELETE", "open"]
+
+
+def step(surface: Surface, how: str, location: str) -> Response:
+    """The next thing a client, or a relay, may do with an upload."""
+    if how == "open":
+        return relay(surface, location, "open", {})
+    more = "&" if "?" in location else "?"
+    url = f"{location}{more}digest={Digest.of(b'x')}" if how == "PUT" else location
+    return surface.call(how, url, b"x" if how in {"PATCH", "PUT"} else b"")
+
+
+def lane(location: str) -> str:
+    payload = location.partition(f"{PARAMETER}=")[2].partition(".")[0]
+    return str(json.loads(urlsafe_b64decode(payload + "=="))["l"])
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_without_its_state_an_upload_is_unknown(surface: Surface, how: str) -> None:
+    location, other = begin(surface), begin(surface)
+    path, _, state = location.partition("?")
+    for query in ("", "?_state=", f"?{state}x", f"?{state[:-1]}", f"?{other.partition('?')[2]}", f"?{state}&_state=x"):
+        refused = step(surface, how, path + query)
+        assert (refused.status, code(refused)) == (404, "BLOB_UPLOAD_UNKNOWN"), query
+    assert finish(surface, location, b"mine", b"mine").status == 201
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_other_parameters_and_a_repeated_state_change_nothing(surface: Surface, how: str) -> None:
+    location = begin(surface)
+    state = location.partition("?")[2]
+    assert step(surface, how, f"{location}&{state}&ns=docker.io&x=1&x=2").status in {200, 201, 202, 204}
+
+
+def test_a_state_ends_before_the_upload_that_went_on(surface: Surface) -> None:
+    first = begin(surface)
+    surface.clock.advance(LIFETIME - 60)
+    fresh = surface.call("PATCH", first, b"mine").headers["Location"]
+    surface.clock.advance(61)
+    for how in STEPS:
+        assert step(surface, how, first).status == 404
+    assert finish(surface, fresh, b"mine").status == 201
+
+
+def test_each_location_carries_the_lane(surface: Surface) -> None:
+    location = begin(surface)
+    assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "open"
+    location = surface.call("PATCH", location, b"").headers["Location"]
+    assert lane(location) == "inline"
+    location = surface.call("PATCH", location, b"a").headers["Location"]
+    assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "inline"
+    told = json.loads(relay(surface, location, "open", {}).body)
+    surface.store.append(told["key"], 1, b"b")
+    location = relay(surface, location, "close", {"writer": told["writer"], "size": 2}).headers["Location"]
+    assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "relay"
+    assert lane(surface.call("PATCH", location, b"c").headers["Location"]) == "relay"
+    assert finish(surface, location, b"abc").status == 201
 
 
 # --------------------------------------------------------------------------------------------------------------- mounts
@@ -305,7 +369,8 @@ def test_a_deleted_blob_can_be_pushed_again(surface: Surface) -> None:
 
 
 def relay(surface: Surface, location: str, step: str, told: object, **headers: str) -> Response:
-    url = f"/_relay{location}/{step}"
+    path, _, query = location.partition("?")
+    url = f"/_relay{path}/{step}?{query}"
     body = json.dumps(told).encode()
     return surface.call("POST", url, body, **headers) if step == "open" else surface.send("POST", url, body)
 
@@ -327,20 +392,20 @@ def test_a_relay_stages_beside_the_program(surface: Surface) -> None:
 
 def test_a_relay_is_refused_like_a_client(surface: Surface) -> None:
     location = begin(surface)
-    assert surface.send("POST", f"/_relay{location}/open", b"{}").status == 401
+    assert surface.send("POST", f"/_relay{location.partition('?')[0]}/open", b"{}").status == 401
     assert relay(surface, location, "open", {"content_range": "5-9", "content_length": 5}).status == 416
     assert relay(surface, location, "open", {"content_range": "0-9", "content_length": 5}).status == 400
     assert relay(surface, location, "open", []).status == 400
     assert relay(surface, f"{UPLOADS}{'0' * 32}", "open", {}).status == 404
     for told in ({"writer": "", "size": 0}, {"writer": "guess", "size": 0}, {"size": 0}, {"writer": "w", "size": "0"}, 1):
-        assert relay(surface, location, "close", told).status in {400, 404}
+        assert relay(surface, location, "close", told).status in {400, 416}
 
 
 def test_an_earlier_writer_cannot_close(surface: Surface) -> None:
     location = begin(surface)
     first = json.loads(relay(surface, location, "open", {}).body)
     second = json.loads(relay(surface, location, "open", {}).body)
-    assert relay(surface, location, "close", {"writer": first["writer"], "size": 0}).status == 404
+    assert relay(surface, location, "close", {"writer": first["writer"], "size": 0}).status == 416
     surface.store.append(second["key"], 0, b"bytes")
     assert relay(surface, location, "close", {"writer": second["writer"], "size": 6}).status == 416
     assert relay(surface, location, "close", {"writer": second["writer"], "size": 5}).status == 202

@@ -1,0 +1,1 @@
+"""The packaged program, deployed by CloudFormation into an emulated AWS and used from outside: `make test-cloud`."""

@@ -177,6 +177,9 @@ class SqliteTable:
         try:
             with _full_is_store_full(), self._reading() as connection, closing(sqlite3.connect(partial)) as copy:
                 connection.backup(copy)
+            for ending in ("-wal", "-shm"):  # of an earlier file; SQLite would take them for the new one's
+                target.with_name(target.name + ending).unlink(missing_ok=True)
+            _sync(target.parent)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def load() -> Parts:
         settings, upload_keys = wiring.settings(), wiring.upload_keys()
         table = wiring.sqlite_table()
         wiring.signer().public_key()  # a root key that cannot be used is told now, not to the first who logs in
-    except (SettingError, NewerSchema, PermissionError, ValueError) as error:
+    except (SettingError, NewerSchema, PermissionError, ValueError, sqlite3.DatabaseError) as error:
         raise CannotStart(str(error)) from error
 
     from app import app

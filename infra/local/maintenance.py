@@ -12,13 +12,14 @@ import argparse
 import os
 import secrets
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
 from chalicelib.local.disk_blobs import SEALED
-from chalicelib.local.sqlite_table import SqliteTable
+from chalicelib.local.sqlite_table import NewerSchema, SqliteTable
 from chalicelib.registry.ports import Item
 from infra.local.folders import NotOurs, take
 from infra.local.settings import CannotStart, ServerSettings, read_settings
@@ -40,6 +41,7 @@ def backup(data: Path, target: Path) -> int:
     somebody else's folder, or the data folder lacks bytes that its records name.
     """
     metadata = _metadata(data)
+    _refuse_served(data.resolve(), target.resolve())
     try:
         take(target)
     except NotOurs as error:
@@ -61,6 +63,18 @@ def backup(data: Path, target: Path) -> int:
     raise CannotStart(
         f"the backup in {target} is not complete: its records name bytes that {data} does not have, {missing} among them"
     )
+
+
+def _refuse_served(data: Path, target: Path) -> None:
+    """A folder that a registry was served from holds more than an earlier backup of this one: what was pushed there, and
+    perhaps a server that runs on it now. It is told by its lock, which a backup never has. Raises CannotStart."""
+    if target == data or data in target.parents or target in data.parents:
+        raise CannotStart(f"cannot back up {data} into {target}: the one is within the other")
+    if (target / "lock").exists():
+        raise CannotStart(f"cannot back up into {target}: a registry was served from it; name another folder")
+    earlier = target / "root-key.pem"
+    if earlier.is_file() and (data / earlier.name).is_file() and earlier.read_bytes() != (data / earlier.name).read_bytes():
+        raise CannotStart(f"cannot back up into {target}: it is the backup of another registry")
 
 
 def _missing(target: Path) -> str:
@@ -134,6 +148,7 @@ def change_password(settings: ServerSettings, environment: Mapping[str, str]) ->
     from chalicelib import wiring
 
     _metadata(settings.data)
+    wiring.sqlite_table()  # tells what is wrong with the data before anything else is asked
     given = environment.get("SLIPWAY_ADMIN_PASSWORD", "")
     password = given or secrets.token_urlsafe(18)
     try:
@@ -141,6 +156,8 @@ def change_password(settings: ServerSettings, environment: Mapping[str, str]) ->
             raise CannotStart(f"DATA names {settings.data}, where there is no account admin yet")
     except ValueError as error:
         raise CannotStart(f"SLIPWAY_ADMIN_PASSWORD cannot be a password: {error}") from error
+    finally:
+        wiring.sqlite_table().close()
     (settings.data / "admin-password").unlink(missing_ok=True)  # it holds the earlier one
     return "the password of admin is changed" if given else f"the password of admin is now {password}"
 
@@ -161,7 +178,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         else:
             os.environ.update(SLIPWAY_DATA=str(settings.data), SLIPWAY_PUBLIC_URL=settings.public_url)
             print(f"slipway: {change_password(settings, environment)}")
-    except CannotStart as error:
+    except (CannotStart, NewerSchema, sqlite3.DatabaseError, OSError) as error:
         print(f"slipway: {error}", file=sys.stderr)
         return 1
     return 0

@@ -147,6 +147,47 @@ def test_a_backup_without_all_its_bytes_is_none(tmp_path: Path, monkeypatch: pyt
     assert 1 < len(copies) < 10
 
 
+def test_a_folder_that_was_served_is_no_place_for_a_backup(tmp_path: Path) -> None:
+    """What was pushed there would be lost, and its write-ahead log would be taken for the copy's."""
+    on_folder(tmp_path / "data").push_image(NAME, "one", b"layer")
+    backup(tmp_path / "data", tmp_path / "copy")
+    on_folder(tmp_path / "copy").push_image(NAME, "two", b"pushed to the copy")
+    (tmp_path / "copy" / "lock").touch()
+    with pytest.raises(CannotStart, match="was served from it"):
+        backup(tmp_path / "data", tmp_path / "copy")
+    assert on_folder(tmp_path / "copy").status("GET", f"/v2/{NAME}/manifests/two") == 200
+
+
+@pytest.mark.parametrize("target", ["data", "data/inside", "."])
+def test_a_backup_lies_elsewhere(tmp_path: Path, target: str) -> None:
+    on_folder(tmp_path / "data").push_image(NAME, "one", b"layer")
+    with pytest.raises(CannotStart, match="the one is within the other"):
+        backup(tmp_path / "data", tmp_path / target)
+    assert on_folder(tmp_path / "data").status("GET", f"/v2/{NAME}/manifests/one") == 200
+
+
+def test_another_registry_s_backup_is_not_overwritten(tmp_path: Path) -> None:
+    for name in ("data", "other"):
+        on_folder(tmp_path / name).push_image(NAME, "one", name.encode())
+        (tmp_path / name / "root-key.pem").write_text(name)
+    backup(tmp_path / "other", tmp_path / "copy")
+    with pytest.raises(CannotStart, match="another registry"):
+        backup(tmp_path / "data", tmp_path / "copy")
+
+
+def test_a_stale_log_beside_the_copy_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    surface = on_folder(tmp_path / "data")
+    surface.push_image(NAME, "one", b"layer")
+    backup(tmp_path / "data", tmp_path / "copy")
+    on_folder(tmp_path / "copy").push_image(NAME, "stale", b"only here")
+    assert (tmp_path / "copy" / "metadata.sqlite-wal").stat().st_size > 0
+    surface.push_image(NAME, "two", b"another layer")
+    backup(tmp_path / "data", tmp_path / "copy")
+    copy = on_folder(tmp_path / "copy")
+    assert copy.status("GET", f"/v2/{NAME}/manifests/two") == 200
+    assert copy.status("GET", f"/v2/{NAME}/manifests/stale") == 404
+
+
 def test_there_must_be_something_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="DATA names"):
         backup(tmp_path / "nothing", tmp_path / "copy")

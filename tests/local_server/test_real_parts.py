@@ -34,6 +34,13 @@ def test_data_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+def test_records_that_are_none_are_told(tmp_path: Path) -> None:
+    (tmp_path / "metadata.sqlite").write_bytes(b"something else" * 1000)
+    refused = start(tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr == "slipway: file is not a database\n"
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     refused = start(tmp_path, SLIPWAY_SPARSE_MANIFESTS="some")
     assert refused.returncode == 1

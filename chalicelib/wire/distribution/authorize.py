@@ -42,7 +42,8 @@ def authorize(request: Request, match: Match, tokens: TokenVerifier) -> Caller:
     caller = _caller(request, scope, tokens)
     missing = [action for action in access.value if not caller.may(action, kind, name)]
     if any(caller.was_refused(action, kind, name) for action in missing):
-        raise Denied(action=missing[0], type=kind, name=name)
+        message = "" if caller.account else "log in first: without logging in only public repositories can be pulled"
+        raise Denied(message, action=missing[0], type=kind, name=name)
     if missing:
         raise ChallengeError(Unauthenticated(needed=scope), scope, "insufficient_scope")
     return caller

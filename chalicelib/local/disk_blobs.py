@@ -17,7 +17,7 @@ import hashlib
 import heapq
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -174,6 +174,16 @@ class DiskBlobs:
                 while folder != self._folder:
                     folder.rmdir()
                     folder = folder.parent
+
+    def drop_staged(self, unless: Callable[[str], bool]) -> int:
+        """Remove what is staged under keys that ``unless`` does not know; how many there were. Only while nobody writes: it
+        is for the start, when a crash, or an upload cancelled while its bytes came, has left some that no record names."""
+        dropped = 0
+        for path in self._folder.rglob(f"*{_STAGED}"):
+            if not unless(path.relative_to(self._folder).as_posix().removesuffix(_STAGED)):
+                path.unlink()
+                dropped += 1
+        return dropped
 
     def close(self) -> None:
         """Close the files kept open between appends; the store goes on working."""

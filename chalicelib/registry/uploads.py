@@ -121,6 +121,11 @@ class Uploads:
             raise UploadUnknown
         return upload
 
+    def owns(self, key: str) -> bool:
+        """Are the bytes under this store key those of an upload that is not finished?"""
+        attributes = self._read(key.removeprefix("data/"))
+        return attributes is not None and "digest" not in attributes
+
     def written_by(self, identifier: str, name: RepositoryName, writer: str) -> Upload:
         """An upload under way, for whoever holds the writer's secret that ``open`` gave.
 

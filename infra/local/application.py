@@ -50,6 +50,7 @@ def load() -> Parts:
     from app import app
     from chalicelib.entry import schedules
 
+    wiring.disk_blobs().drop_staged(unless=wiring.registry().uploads.owns)
     return Parts(
         app=app,
         blobs=wiring.disk_blobs(),

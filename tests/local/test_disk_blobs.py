@@ -276,6 +276,15 @@ def test_other_failures_pass_and_leave_what_was_received(blobs: DiskBlobs, disk:
 # ------------------------------------------------------------------------------------------------------- restarts, limits
 
 
+def test_what_no_record_names_is_dropped_but_nothing_that_is_sealed(blobs: DiskBlobs) -> None:
+    for key in ("data/known", "data/left", "data/deep/left"):
+        blobs.append(key, 0, b"staged")
+    blobs.append("data/sealed", 0, b"layer")
+    blobs.prove("data/sealed", Digest.of(b"layer"))
+    assert blobs.drop_staged(unless=lambda key: key == "data/known") == 2
+    assert [stored.key for stored in blobs.list("")] == ["data/known", "data/sealed"]
+
+
 def test_an_upload_goes_on_after_a_restart(tmp_path: Path, clock: FrozenClock) -> None:
     DiskBlobs(tmp_path, SECRET, clock).append("data/x", 0, b"first ")
     restarted = DiskBlobs(tmp_path, SECRET, clock)

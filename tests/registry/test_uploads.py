@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.registry.errors import UploadUnknown
-from chalicelib.registry.names import RepositoryName
+from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import EXPIRES, Update
 from chalicelib.registry.records import upload_key
 from chalicelib.registry.uploads import LIFETIME
@@ -34,3 +34,14 @@ def test_what_is_no_id_is_no_upload(identifier: str) -> None:
         uploads.get(identifier, NAME, "admin")
     with pytest.raises(UploadUnknown):
         uploads.written_by(identifier, NAME, "writer")
+
+
+def test_whose_bytes_lie_under_a_key() -> None:
+    surface = Surface()
+    uploads, repository = surface.registry.uploads, surface.registry.repositories.ensure(NAME)
+    under_way, finished = (uploads.begin(repository, "admin") for _ in range(2))
+    empty = Digest.of(b"")
+    uploads.finish(finished.id, NAME, "admin", empty, body=b"", chunk=None)
+    assert uploads.owns(under_way.key)
+    for key in (finished.key, "data/" + "0" * 32, "manifests/x", "", "data/"):
+        assert not uploads.owns(key)

@@ -6,6 +6,7 @@ from chalicelib import wiring
 from chalicelib.entry import first_start, schedules
 from chalicelib.entry.application import Application
 from chalicelib.entry.distribution import distribution_door
+from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.entry.management import management_door
 from chalicelib.entry.token import token_door
 
@@ -16,6 +17,7 @@ app = Application(
         token_door(wiring.token_services()),
         management_door(wiring.repositories(), wiring.accounts(), wiring.table()),
     ),
+    RequestLog(Logged(wiring.settings().log)),
 )
 
 expire_uploads = app.schedule("rate(5 minutes)", description="Drops uploads that were given up")(schedules.expire_uploads)

@@ -5,7 +5,8 @@ and SLIPWAY_WRAPPING_KEY name the resources, SLIPWAY_ADMIN_SECRET the first pass
 it; which account, region and endpoint is the SDK's own environment's matter.
 SLIPWAY_UPLOAD_KEYS holds the keys of upload states, ``id:base64`` with commas between, the newest last; or
 SLIPWAY_UPLOAD_SECRET names the secret that holds them, since a function's environment is no place for secrets.
-Both: SLIPWAY_PUBLIC_URL is where clients reach the registry, and may set SLIPWAY_SERVICE and SLIPWAY_SPARSE_MANIFESTS.
+Both: SLIPWAY_PUBLIC_URL is where clients reach the registry; SLIPWAY_SERVICE, SLIPWAY_SPARSE_MANIFESTS and SLIPWAY_LOG may
+be set.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from chalicelib.registry.pushes import Sparse
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _KEY_BYTES = 32
+
+LOGS = ("changes", "all", "none")
+"""Which requests are logged: those that change something or are refused, all, or none."""
 
 
 class SettingError(Exception):
@@ -50,6 +54,7 @@ class Settings:
     public_url: str
     service: str
     sparse: Sparse
+    log: str = "changes"
 
     @property
     def realm(self) -> str:
@@ -71,7 +76,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         public_url=public_url,
         service=environment.get("SLIPWAY_SERVICE", "") or parts.netloc,
         sparse=Sparse(sparse),
+        log=_log(environment.get("SLIPWAY_LOG", "") or LOGS[0]),
     )
+
+
+def _log(choice: str) -> str:
+    if choice not in LOGS:
+        raise SettingError(f"SLIPWAY_LOG must be one of {', '.join(LOGS)}, not {choice!r}")
+    return choice
 
 
 def _store(environment: Mapping[str, str]) -> Path | Cloud:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from chalicelib.crypto.keyring import KeyRing
 from chalicelib.entry.application import Application
 from chalicelib.entry.distribution import distribution_door
+from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.entry.management import management_door
 from chalicelib.entry.token import token_door
 from chalicelib.registry.accounts import Accounts
@@ -75,6 +77,7 @@ class Surface:
     blobs: BlobStore | None = None
     sparse: Sparse = Sparse.NONE
     credentials: str = f"admin:{PASSWORD}"
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
@@ -97,6 +100,7 @@ class Surface:
                 token_door(services),
                 management_door(self.registry.repositories, self.accounts, self.table),
             ),
+            RequestLog(Logged.ALL, self.logger),
         )
 
     # ------------------------------------------------------------------------------------------------------- requests

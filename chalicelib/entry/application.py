@@ -6,7 +6,6 @@ are what it is here for.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from chalice.app import Chalice
 
 from chalicelib.entry.gateway import EventInvalid, event_response, request_of
+from chalicelib.entry.log import RequestLog
 from chalicelib.registry.errors import EndpointUnknown, OutOfSpace, UploadInvalid
 from chalicelib.registry.ports import StoreFull
 from chalicelib.wire.distribution.errors import failure, refusal
@@ -29,9 +29,10 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 class Application(Chalice):
     """Opens the doors, in order, to each request."""
 
-    def __init__(self, name: str, doors: tuple[Door, ...]) -> None:
+    def __init__(self, name: str, doors: tuple[Door, ...], log: RequestLog) -> None:
         super().__init__(app_name=name)
         self._doors = doors
+        self._request_log = log
         for path in ("/", "/{proxy+}"):
             self.route(path, methods=_METHODS, content_types=[])(self._packaged)
 
@@ -44,7 +45,16 @@ class Application(Chalice):
         return event_response(_challenged_twice(self.answer(request)), as_bytes=getattr(context, "takes_bytes", False))
 
     def answer(self, request: Request) -> Response:
-        """The one exit: whatever happens inside, the caller gets an answer in the protocol's form."""
+        """The one exit: whatever happens inside, the caller gets an answer in the protocol's form, and the log its line."""
+        try:
+            response = self._answer(request)
+        except Exception:  # noqa: BLE001 - the one exit, and it is logged
+            self._request_log.failed(request)
+            return failure(request.request_id)
+        self._request_log.answered(request, response)
+        return response
+
+    def _answer(self, request: Request) -> Response:
         try:
             for door in self._doors:
                 response = door(request)
@@ -53,9 +63,6 @@ class Application(Chalice):
             return refusal(EndpointUnknown())
         except StoreFull:
             return refusal(OutOfSpace())
-        except Exception:
-            logging.getLogger("slipway").exception("request %s failed: %s", request.request_id, request.method)
-            return failure(request.request_id)
 
     def _packaged(self) -> None:
         """What the catch-all route stands for; ``__call__`` answers before Chalice would come here."""

@@ -107,6 +107,7 @@ class Relay:
             await self._give_up(head, opened, min(staging.offset, error.size))
             raise _HandOver(_with_range(self._refusal(RangeInvalid(error.size)), error.size)) from error
         except StoreFull as error:
+            log.warning("the disk is full: an upload to %s is refused", head.path)
             await self._give_up(head, opened, await self._cut(opened, staging.offset))
             raise _HandOver(self._refusal(OutOfSpace())) from error
         except ClientGone:

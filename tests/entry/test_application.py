@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from chalicelib.entry.application import Application
+from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.registry.ports import StoreFull
 from chalicelib.wire.http import Request, Response
 from tests.surface import Surface, code
@@ -24,8 +25,8 @@ def full(_: Request) -> Response | None:
 
 
 def test_a_failure_inside_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, "slipway"):
-        answer = Application("failing", (failing,)).answer(Request("GET", "/v2/", request_id="id-7"))
+    log = RequestLog(Logged.NONE, logging.getLogger("slipway.under-test"))
+    answer = Application("failing", (failing,), log).answer(Request("GET", "/v2/", request_id="id-7"))
     assert (answer.status, code(answer)) == (500, "UNKNOWN")
     assert json.loads(answer.body)["errors"][0]["detail"] == {"requestId": "id-7"}
     assert SECRET not in str(answer)
@@ -33,7 +34,7 @@ def test_a_failure_inside_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureF
 
 
 def test_a_full_store_is_a_507() -> None:
-    assert Application("full", (full,)).answer(Request("PUT", "/v2/")).status == 507
+    assert Application("full", (full,), RequestLog(Logged.NONE)).answer(Request("PUT", "/v2/")).status == 507
 
 
 def test_a_path_that_no_door_knows() -> None:

@@ -56,8 +56,21 @@ class Images:
         if isinstance(reference, Tag):
             tag = self._table.get(tag_key(repository, reference))
             return None if tag is None else _image(repository, Digest.parse(text(tag, "digest")), tag)
-        manifest = self._table.get(manifest_key(repository, reference))
-        return None if manifest is None or is_pending(manifest) else _image(repository, reference, manifest)
+        return self._find_manifest(repository, reference)
+
+    def _find_manifest(self, repository: str, digest: Digest) -> Image | None:
+        """One read, which brings the bytes along unless they are remembered or too large for the table."""
+        record, content = manifest_key(repository, digest), content_key(repository, digest)
+        if self._contents.get(digest) is not None:
+            manifest, stored = self._table.get(record), None
+        else:
+            found = self._table.batch_get([record, content])
+            manifest, stored = found.get(record), found.get(content, {}).get("content")
+        if manifest is None or is_pending(manifest):
+            return None
+        if isinstance(stored, bytes):
+            self._contents.put(digest, stored)
+        return _image(repository, digest, manifest)
 
     def content(self, image: Image) -> bytes:
         """The manifest's exact bytes: from memory, or by one read more. Raises ManifestUnknown if it went meanwhile."""

@@ -27,7 +27,7 @@ from infra.local.logins import Logins, proves_account
 from infra.local.pulls import Pulls
 from infra.local.relay import Refusal, Relay
 
-log = logging.getLogger("slipway.requests")
+log = logging.getLogger("slipway.server")
 
 _CONTEXT = Context()
 

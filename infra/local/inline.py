@@ -14,7 +14,7 @@ from infra.local.answers import refused
 from infra.local.body import Body, BodyTooLarge, Budget
 from infra.local.events import Answer, Head
 
-log = logging.getLogger("slipway.requests")
+log = logging.getLogger("slipway.server")
 
 INLINE_BODY = 4_718_592
 """What the application takes in one event: 4.5 MiB, near the 6 MB of Lambda with its base64."""

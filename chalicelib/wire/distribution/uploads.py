@@ -124,7 +124,7 @@ def close_relay(call: Call) -> Response:
     """
     told = _json(call)
     writer, size, digest = told.get("writer"), told.get("size"), told.get("digest")
-    if not isinstance(writer, str) or not isinstance(size, int) or not isinstance(digest, str | None):
+    if not isinstance(writer, str) or not isinstance(size, int) or size < 0 or not isinstance(digest, str | None):
         raise UploadInvalid
     uploads = call.registry.uploads
     upload = uploads.close(uploads.written_by(call.reference, call.name, writer), writer, size)
@@ -137,7 +137,7 @@ def close_relay(call: Call) -> Response:
 def _json(call: Call) -> Mapping[str, Any]:
     try:
         told = json.loads(call.request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UploadInvalid from None
     if not isinstance(told, dict):
         raise UploadInvalid

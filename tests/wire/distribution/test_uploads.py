@@ -428,3 +428,19 @@ def test_more_than_a_chunk_announced_is_refused(surface: Surface) -> None:
     surface.store.append(told["key"], 0, b"too long")
     refused = relay(surface, location, "close", {"writer": told["writer"], "size": 8})
     assert (refused.status, code(refused)) == (400, "SIZE_INVALID")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 200_000, b"\xff"])
+@pytest.mark.parametrize("step", ["open", "close"])
+def test_a_relay_that_speaks_no_json_is_refused(surface: Surface, step: str, body: bytes) -> None:
+    path, _, query = begin(surface).partition("?")
+    refused = surface.call("POST", f"/_relay{path}/{step}?{query}", body)
+    assert (refused.status, code(refused)) == (400, "BLOB_UPLOAD_INVALID")
+
+
+def test_a_relay_cannot_record_less_than_nothing(surface: Surface) -> None:
+    location = begin(surface)
+    writer = json.loads(relay(surface, location, "open", {}).body)["writer"]
+    refused = relay(surface, location, "close", {"writer": writer, "size": -5})
+    assert (refused.status, code(refused)) == (400, "BLOB_UPLOAD_INVALID")
+    assert surface.call("GET", location).headers["Range"] == "0-0"

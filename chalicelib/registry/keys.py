@@ -10,7 +10,7 @@ MAX_KEY = 512
 MAX_SEGMENT = 200
 """Characters between two slashes at most: file names end at 255 bytes, and an adapter adds a few of its own."""
 
-_CHARACTERS = re.compile(r"[a-z0-9._/-]*", re.ASCII)
+_CHARACTERS = re.compile(r"[a-z0-9._:/-]*", re.ASCII)
 
 
 def checked_key(key: str) -> str:

@@ -213,6 +213,10 @@ class WrongOffset(Exception):
         self.size = size
 
 
+class PartsInvalid(Exception):
+    """The parts that were named are not those that were sent, or there is no such multipart upload (any more)."""
+
+
 class StoreFull(Exception):
     """No room for these bytes; what was there before is untouched."""
 
@@ -234,41 +238,107 @@ class Shown:
     digest: str = ""
 
 
-class BlobStore(Protocol):
-    """Bytes under keys that are never reused. Staged bytes grow by appending; sealed by a proof they never change again.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An object that holds a stretch of an upload: its key, and its size in bytes."""
 
-    An adapter refuses a key that ``keys.checked_key`` refuses, with its ValueError. If making bytes durable fails (a full or
-    broken disk), staged bytes may be gone: what the store cannot promise it does not keep.
+    key: str
+    size: int
+
+
+class BlobStore(Protocol):
+    """Objects: bytes under keys that are never reused. Once an object is there it never changes until it is deleted.
+
+    An adapter refuses a key that ``keys.checked_key`` refuses, with its ValueError.
     """
 
-    def append(self, key: str, offset: int, content: bytes) -> int:
-        """Add bytes to what is staged under ``key`` (absent counts as empty) at ``offset``; the new size. Staged bytes beyond
-        ``offset`` are cut off: they are the rest of an append that was never acknowledged. ``append(key, 0, b"")`` leaves an
-        empty object. Raises WrongOffset if fewer bytes than ``offset`` are staged or the key is sealed; StoreFull."""
-
-    def prove(self, key: str, digest: Digest) -> int | None:
-        """Hash the bytes under ``key`` and make them durable and sealed; their size if the hash is ``digest``'s, or None if it
-        is not (they stay staged). After a size was returned a crash loses nothing. Proving again is harmless. Raises
-        BlobMissing, StoreFull."""
-
     def put(self, key: str, content: bytes) -> None:
-        """Write a small object whole and durably. Raises StoreFull."""
+        """Write a small object whole and durably. Writing the same bytes again is harmless. Raises StoreFull."""
+
+    def check(self, key: str, digest: Digest) -> int | None:
+        """The object's size if its bytes hash to ``digest``, else None, by the cheapest proof that holds: what the store itself
+        hashed when the bytes came, what it hashes now, or reading them. Raises BlobMissing."""
+
+    def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:
+        """Make one durable object under ``key`` of the pieces, in order, if together they hash to ``digest``: its size. If they
+        do not, None, and nothing lies under ``key``. The pieces stay, for the caller to delete. Raises BlobMissing if one is
+        not there or not of its size, StoreFull."""
 
     def stat(self, key: str) -> Stored | None:
-        """What lies under the key, staged or proven, or None."""
+        """What lies under the key, or None."""
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         """A stream of the bytes from ``start`` up to, not including, ``end`` (None: to the last). Raises BlobMissing."""
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """What lies under keys beginning with ``prefix``, in key order, without holding all of it in memory."""
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        """The objects whose keys begin with ``prefix`` and sort after ``after``, in key order, without holding all of them in
+        memory; ``after`` is any text that may begin a key."""
 
     def link(self, key: str, method: str, shown: Shown) -> str:
         """A URL, absolute or a path on the registry's own host, that answers ``method`` ("GET" or "HEAD") with the bytes
         for some minutes, Range honoured, to whoever holds it. It does not look whether the key exists."""
 
     def delete(self, key: str) -> None:
-        """Remove the key; nothing happens if it is not there."""
+        """Remove the key, and what is staged under it; nothing happens if it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An object that was staged: its size in bytes, and the SHA-256 of its bytes in hex."""
+
+    size: int
+    sha256: str
+
+
+class Staging(Protocol):
+    """Objects that grow, for a server beside the store that streams a request's body into it (one machine).
+
+    What is staged is no object yet: nothing of BlobStore but ``delete`` knows it. If making bytes durable fails (a full or
+    broken disk), staged bytes may be gone: what the store cannot promise it does not keep.
+    """
+
+    def append(self, key: str, offset: int, content: bytes) -> int:
+        """Add bytes to what is staged under ``key`` (absent counts as empty) at ``offset``; the new size. Staged bytes beyond
+        ``offset`` are cut off. Raises WrongOffset if fewer bytes than ``offset`` are staged or the key is sealed; StoreFull."""
+
+    def seal(self, key: str) -> Sealed:
+        """Make what is staged a durable object; after this a crash loses nothing and no append is taken. Sealing again is
+        harmless. Raises BlobMissing if nothing was staged, StoreFull."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a multipart upload as the store has it: its number from 1, its ETag, its size in bytes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+class Multipart(Protocol):
+    """Objects that are sent to the store in parts by somebody who has no credentials but signed URLs (S3).
+
+    The object is not there before ``complete``. Parts but the last have 5 MiB at least, and there are 10,000 at most.
+    """
+
+    def begin(self, key: str) -> str:
+        """Begin a multipart upload of ``key``: its id."""
+
+    def part_urls(self, key: str, upload: str, first: int, count: int) -> Sequence[str]:
+        """URLs, good for an hour or as long as the credentials, that each take one part by PUT: numbers ``first`` and on."""
+
+    def parts(self, key: str, upload: str) -> Sequence[Part]:
+        """The parts that have arrived, in order. Raises PartsInvalid if there is no such upload."""
+
+    def complete(self, key: str, upload: str, parts: Sequence[Part]) -> None:
+        """Make the object of these parts. Doing so again is harmless. Raises PartsInvalid if one is not as said, and nothing
+        was made; StoreFull."""
+
+    def abort(self, key: str, upload: str) -> None:
+        """Give the upload up and drop its parts; nothing happens if there is none."""
+
+    def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """The uploads under way of keys that begin with ``prefix``: key, id, and when they were begun."""
 
 
 # --------------------------------------------------------------------------------------------------------------- Signer
@@ -298,3 +368,6 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present moment in UTC, aware."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""

@@ -11,7 +11,7 @@ the store itself, so proven bytes are always adopted, whatever became of the upl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import Enum
 
@@ -104,11 +104,9 @@ class Adoption:
             self._store.delete(key)  # the registry has these bytes already
         return blob
 
-    def catch_up(self, repository: str, digests: Iterable[Digest]) -> Arrival:
-        """Adopt what came of blobs that a repository lacks, as far as that takes no time. ADOPTED if it has all of them now,
-        ABSENT if nothing has come of one."""
-        arrivals = {self._catch_up(repository, digest) for digest in digests}
-        return next(arrival for arrival in (Arrival.ABSENT, Arrival.UNPROVEN, Arrival.ADOPTED) if arrival in arrivals)
+    def catch_up(self, repository: str, digests: Iterable[Digest]) -> Set[Arrival]:
+        """Adopt what came of blobs that a repository lacks, as far as that takes no time; what became of them."""
+        return {self._catch_up(repository, digest) for digest in digests}
 
     def _catch_up(self, repository: str, digest: Digest) -> Arrival:
         arrival = Arrival.ABSENT

@@ -166,7 +166,8 @@ class Pushes:
         if self._adoption is None:
             return False
         digests = [Digest.parse(digest) for digest in missing.digests]
-        return self._adoption.catch_up(repository.id, digests) is not Arrival.ABSENT
+        arrivals = self._adoption.catch_up(repository.id, digests)
+        return Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals
 
     def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
         content = _StoredContent(self._store, manifest)

@@ -32,7 +32,7 @@ from chalicelib.local.held import KeyLocks
 from chalicelib.local.links import Linked, Links
 from chalicelib.local.staged import WRITE_BACK, StagedFiles
 from chalicelib.registry.keys import checked_key, checked_prefix
-from chalicelib.registry.ports import BlobMissing, Clock, Piece, Sealed, Shown, Stored, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Clock, Piece, ProofLong, Sealed, Shown, Stored, WrongOffset
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -123,10 +123,12 @@ class DiskBlobs:
             self._staged.delete(key)
             self._publish(new, path)
 
-    def check(self, key: str, digest: Digest) -> int | None:
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
         """See BlobStore. Reads the bytes."""
         path = self._path(key)
         with self._locks.hold(key), full_disk_told():
+            if limit is not None and (stored := self.stat(key)) and stored.size > limit:
+                raise ProofLong
             size, found = self._read_through(key, digest.algorithm)
             if found != digest.hex:
                 return None

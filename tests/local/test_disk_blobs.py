@@ -20,7 +20,7 @@ from chalicelib.local.disk_blobs import DiskBlobs
 from chalicelib.local.held import KeyLocks
 from chalicelib.local.links import LINK_PATH, Linked
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, Sealed, Shown, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, ProofLong, Sealed, Shown, StoreFull, WrongOffset
 from tests.contracts.blob_store import KEY, BlobStoreContract, Fetched, content_of, keys_of, pieces_of
 from tests.contracts.staging import StagingContract, sealed, sealed_as
 from tests.frozen_clock import FrozenClock
@@ -159,6 +159,14 @@ def test_what_a_check_answers_is_durable(blobs: DiskBlobs, disk: RecordingDisk) 
     disk.done.clear()
     assert blobs.check("data/u/x", Digest.of(b"manifest")) == 8
     assert disk.done[1:] == [("fsync", "x~sealed"), *FOLDERS]
+
+
+def test_no_more_than_its_limit_is_read_for_a_check(blobs: DiskBlobs, disk: RecordingDisk) -> None:
+    blobs.put("data/u/x", b"manifest")
+    disk.done.clear()
+    with pytest.raises(ProofLong):
+        blobs.check("data/u/x", Digest.of(b"manifest"), limit=7)
+    assert disk.done == []
 
 
 def test_the_uppermost_folder_s_name_is_made_durable_once(blobs: DiskBlobs, disk: RecordingDisk) -> None:

@@ -1,9 +1,10 @@
-"""A BlobStore in memory, for tests that are not about bytes."""
+"""A BlobStore and Staging in memory, for tests that are not about bytes."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import RLock
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 
 from chalicelib.registry.keys import checked_key, checked_prefix
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Clock, Piece, Sealed, Shown, Stored, StoreFull, WrongOffset
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,56 +25,57 @@ class Linked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bytes:
+class _Object:
     content: bytes
     modified: datetime
-    sealed: bool
 
 
 class MemoryBlobs:
-    """``full``: while true, every write raises StoreFull. Links are remembered, and good for ten minutes."""
+    """``full``: while true, every write raises StoreFull. ``staged`` is what was appended and not sealed, by key. Links are
+    remembered, and good for ten minutes."""
 
     def __init__(self, clock: Clock) -> None:
         self.full = False
+        self.staged: dict[str, bytes] = {}
         self._clock = clock
         self._lock = RLock()
-        self._blobs: dict[str, _Bytes] = {}
+        self._objects: dict[str, _Object] = {}
         self._links: dict[tuple[str, str], tuple[datetime, Linked]] = {}
-
-    def append(self, key: str, offset: int, content: bytes) -> int:
-        with self._lock:
-            blob = self._blobs.get(checked_key(key))
-            staged = blob.content if blob else b""
-            if (blob and blob.sealed) or not 0 <= offset <= len(staged):
-                raise WrongOffset(len(staged))
-            self._keep(key, staged[:offset] + content, sealed=False)
-            return offset + len(content)
-
-    def prove(self, key: str, digest: Digest) -> int | None:
-        with self._lock:
-            blob = self._get(key)
-            if Digest.of(blob.content, digest.algorithm) != digest:
-                return None
-            self._keep(key, blob.content, sealed=True)
-            return len(blob.content)
 
     def put(self, key: str, content: bytes) -> None:
         with self._lock:
-            self._keep(checked_key(key), bytes(content), sealed=True)
+            self._keep(checked_key(key), bytes(content))
+
+    def check(self, key: str, digest: Digest) -> int | None:
+        content = self._get(key).content
+        return len(content) if Digest.of(content, digest.algorithm) == digest else None
+
+    def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:
+        with self._lock:
+            checked_key(key)
+            contents = [self._get(piece.key).content for piece in pieces]
+            for piece, content in zip(pieces, contents, strict=True):
+                if len(content) != piece.size:
+                    raise BlobMissing(piece.key)
+            whole = b"".join(contents)
+            if Digest.of(whole, digest.algorithm) != digest:
+                return None
+            self._keep(key, whole)
+            return len(whole)
 
     def stat(self, key: str) -> Stored | None:
-        blob = self._blobs.get(checked_key(key))
-        return Stored(key, len(blob.content), blob.modified) if blob else None
+        found = self._objects.get(checked_key(key))
+        return Stored(key, len(found.content), found.modified) if found else None
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         return io.BytesIO(self._get(key).content[start:end])
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        return self._list(checked_prefix(prefix))
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        return self._list(checked_prefix(prefix), checked_prefix(after))
 
-    def _list(self, prefix: str) -> Iterator[Stored]:
-        for key in sorted(self._blobs):
-            if key.startswith(prefix) and (stored := self.stat(key)):
+    def _list(self, prefix: str, after: str) -> Iterator[Stored]:
+        for key in sorted(self._objects):
+            if key.startswith(prefix) and key > after and (stored := self.stat(key)):
                 yield stored
 
     def link(self, key: str, method: str, shown: Shown) -> str:
@@ -90,15 +92,38 @@ class MemoryBlobs:
 
     def delete(self, key: str) -> None:
         with self._lock:
-            self._blobs.pop(checked_key(key), None)
+            self._objects.pop(checked_key(key), None)
+            self.staged.pop(key, None)
 
-    def _get(self, key: str) -> _Bytes:
-        blob = self._blobs.get(checked_key(key))
-        if blob is None:
+    # ------------------------------------------------------------------------------------------------------- staging
+
+    def append(self, key: str, offset: int, content: bytes) -> int:
+        with self._lock:
+            if sealed := self.stat(key):
+                raise WrongOffset(sealed.size)
+            staged = self.staged.get(key, b"")
+            if not 0 <= offset <= len(staged):
+                raise WrongOffset(len(staged))
+            if self.full:
+                raise StoreFull
+            self.staged[key] = staged[:offset] + content
+            return offset + len(content)
+
+    def seal(self, key: str) -> Sealed:
+        with self._lock:
+            if checked_key(key) in self.staged:
+                self._keep(key, self.staged[key])
+                del self.staged[key]
+            content = self._get(key).content
+            return Sealed(len(content), hashlib.sha256(content).hexdigest())
+
+    def _get(self, key: str) -> _Object:
+        found = self._objects.get(checked_key(key))
+        if found is None:
             raise BlobMissing(key)
-        return blob
+        return found
 
-    def _keep(self, key: str, content: bytes, *, sealed: bool) -> None:
+    def _keep(self, key: str, content: bytes) -> None:
         if self.full:
             raise StoreFull
-        self._blobs[key] = _Bytes(content, self._clock.now(), sealed)
+        self._objects[key] = _Object(content, self._clock.now())

@@ -1,16 +1,18 @@
-"""The fake BlobStore honours the port like any adapter."""
+"""The fake BlobStore honours the ports like any adapter."""
 
 from __future__ import annotations
 
 import pytest
 
-from chalicelib.registry.ports import BlobStore, StoreFull
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import BlobStore, Piece, StoreFull
 from tests.contracts.blob_store import KEY, BlobStoreContract, Fetched, content_of
+from tests.contracts.staging import StagingContract
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 
 
-class TestMemoryBlobs(BlobStoreContract):
+class TestMemoryBlobs(BlobStoreContract, StagingContract):
     @pytest.fixture
     def store(self, clock: FrozenClock) -> MemoryBlobs:
         return MemoryBlobs(clock)
@@ -27,8 +29,16 @@ class TestMemoryBlobs(BlobStoreContract):
 
 def test_a_full_store_keeps_what_it_has() -> None:
     store = MemoryBlobs(FrozenClock())
-    store.append(KEY, 0, b"kept")
+    store.put(KEY, b"kept")
+    store.append(KEY + "2", 0, b"kept")
     store.full = True
     with pytest.raises(StoreFull):
-        store.append(KEY, 4, b"more")
+        store.put(KEY + "3", b"more")
+    with pytest.raises(StoreFull):
+        store.assemble([Piece(KEY, 4)], KEY + "3", Digest.of(b"kept"))
+    with pytest.raises(StoreFull):
+        store.append(KEY + "2", 4, b"more")
+    with pytest.raises(StoreFull):
+        store.seal(KEY + "2")
     assert content_of(store, KEY) == b"kept"
+    assert store.staged == {KEY + "2": b"kept"}

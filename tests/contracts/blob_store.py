@@ -318,7 +318,7 @@ class ReadContract:
         keys = ["a", "a-b", "a.b", "a/b", "a/b/c", "a/b/d", "a0", "a:", "a_", "b/a", "b/a-", "b/a/a", "b/ab", "c"]
         for key in keys:
             store.put(key, b"")
-        others = "- 0 a/ a/a a/b- a/b/ a/b/c0 a/c aa b b/ b/a/ b/z b0 d z/z".split()
+        others = ["-", "0", "a/", "a/a", "a/b-", "a/b/", "a/b/c0", "a/c", "aa", "b", "b/", "b/a/", "b/z", "b0", "d", "z/z"]
         for after in ["", *keys, *others]:
             expected = sorted(key for key in keys if key.startswith(prefix) and key > after)
             assert keys_of(store, prefix, after) == expected, after

@@ -5,6 +5,8 @@ and SLIPWAY_WRAPPING_KEY name the resources, SLIPWAY_ADMIN_SECRET the first pass
 it; which account, region and endpoint is the SDK's own environment's matter.
 SLIPWAY_UPLOAD_KEYS holds the keys of upload states, ``id:base64`` with commas between, the newest last; or
 SLIPWAY_UPLOAD_SECRET names the secret that holds them, since a function's environment is no place for secrets.
+SLIPWAY_ADOPT_FUNCTION is the function that does long proofs, SLIPWAY_RELAY_SECRET the secret under whose key relays attest
+what they sent, SLIPWAY_LANES the ways that the edge in front has for large bodies: ``direct``, ``relay``, both or none.
 Both: SLIPWAY_PUBLIC_URL is where clients reach the registry; SLIPWAY_SERVICE, SLIPWAY_SPARSE_MANIFESTS and SLIPWAY_LOG may
 be set.
 """
@@ -23,6 +25,8 @@ from chalicelib.registry.pushes import Sparse
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _KEY_BYTES = 32
+
+LANES = frozenset({"direct", "relay"})
 
 LOGS = ("changes", "all", "none")
 """Which requests are logged: those that change something or are refused, all, or none."""
@@ -44,6 +48,9 @@ class Cloud:
     admin_secret: str = ""
     upload_keys: str = field(default="", repr=False)
     upload_secret: str = ""
+    adopt_function: str = ""
+    relay_secret: str = ""
+    lanes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,17 @@ def _store(environment: Mapping[str, str]) -> Path | Cloud:
         admin_secret=environment.get("SLIPWAY_ADMIN_SECRET", ""),
         upload_keys=environment.get("SLIPWAY_UPLOAD_KEYS", ""),
         upload_secret=environment.get("SLIPWAY_UPLOAD_SECRET", ""),
+        adopt_function=environment.get("SLIPWAY_ADOPT_FUNCTION", ""),
+        relay_secret=environment.get("SLIPWAY_RELAY_SECRET", ""),
+        lanes=_lanes(environment.get("SLIPWAY_LANES", "")),
     )
+
+
+def _lanes(text: str) -> frozenset[str]:
+    lanes = frozenset(lane.strip() for lane in text.split(",") if lane.strip())
+    if unknown := lanes - LANES:
+        raise SettingError(f"SLIPWAY_LANES must be of {', '.join(sorted(LANES))}, not {sorted(unknown)[0]!r}")
+    return lanes
 
 
 def upload_keys(text: str) -> Mapping[str, str]:

@@ -8,24 +8,32 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import time
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
-from chalicelib.registry.ports import BlobStore, Clock, Signer, Table
+from chalicelib.registry.leftovers import Leftovers
+from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
+from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.settings import Cloud, SettingError, Settings, read_settings
 from chalicelib.settings import upload_keys as parsed_upload_keys
-from chalicelib.wire.distribution.call import Registry
+from chalicelib.wire.distribution.call import Registry, nobody_attests
+from chalicelib.wire.distribution.relays import attested
 from chalicelib.wire.distribution.state import UploadStates
+from chalicelib.wire.distribution.uploads import large_bodies_warning
 from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
@@ -102,8 +110,28 @@ def disk_blobs() -> DiskBlobs:
 
 
 @cache
+def multipart() -> Multipart | None:
+    """S3's; one machine has none."""
+    store = settings().store
+    if not isinstance(store, Cloud):
+        return None
+    from chalicelib.aws.s3_multipart import S3Multipart
+
+    return S3Multipart(store.bucket, clock())
+
+
+_UPLOAD_KEYS_SECONDS = 300
+"""How long the keys of upload states are kept before they are read again: a new one signs only after it has been brought to
+every edge, and an instance that has not read it yet refuses what it signed, so rotation waits longer than this."""
+
+
 def upload_keys() -> Mapping[str, str]:
     """The keys of upload states, newest last; on one machine they lie in a file of their own. Raises SettingError."""
+    return _upload_keys(int(time.monotonic()) // _UPLOAD_KEYS_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _upload_keys(_period: int) -> Mapping[str, str]:
     store = settings().store
     if isinstance(store, Cloud):
         if not store.upload_keys and store.upload_secret:
@@ -170,17 +198,68 @@ def token_services() -> TokenServices:
 
 
 @cache
+def blobs() -> Blobs:
+    return Blobs(table(), blob_store(), repositories())
+
+
+@cache
+def proofs() -> Proofs | None:
+    """Those that another function does; where there is none they are done at once."""
+    store = settings().store
+    if not isinstance(store, Cloud) or not store.adopt_function:
+        return None
+    from chalicelib.aws.background import LambdaBackground
+
+    return Proofs(table(), clock(), LambdaBackground(store.adopt_function))
+
+
+@cache
+def adoption() -> Adoption:
+    return Adoption(blob_store(), blobs(), repositories(), clock())
+
+
+@cache
+def leftovers() -> Leftovers:
+    return Leftovers(table(), blob_store(), clock(), multipart())
+
+
+@cache
 def registry() -> Registry:
-    blobs = Blobs(table(), blob_store(), repositories())
-    images = Images(table(), blob_store(), repositories())
+    images, records = Images(table(), blob_store(), repositories()), UploadRecords(table(), clock())
+    parts, store = multipart(), settings().store
+    cloud = store if isinstance(store, Cloud) else None
     return Registry(
         repositories=repositories(),
-        blobs=blobs,
-        uploads=Uploads(table(), blob_store(), blobs, clock()),
+        blobs=blobs(),
+        uploads=Uploads(table(), blob_store(), blobs(), clock(), multipart=parts, proofs=proofs()),
         images=images,
-        pushes=Pushes(table(), blob_store(), repositories(), clock(), settings().sparse),
+        pushes=Pushes(
+            table(),
+            blob_store(),
+            repositories(),
+            clock(),
+            sparse=settings().sparse,
+            adoption=adoption() if cloud else None,
+        ),
         removals=Removals(table(), blob_store(), repositories(), images),
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
         states=UploadStates(upload_keys, clock()),
+        staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),
+        parts_relay=PartsRelay(records, blob_store(), parts) if parts else None,
+        attests=_attests if cloud and cloud.relay_secret else nobody_attests,
+        warning=large_bodies_warning(cloud.lanes) if cloud else "",
     )
+
+
+@cache
+def _relay_key() -> str:
+    from chalicelib.aws.secrets_manager import read_secret
+
+    store = settings().store
+    return read_secret(store.relay_secret) if isinstance(store, Cloud) and store.relay_secret else ""
+
+
+def _attests(writer: str, size: int, sha256: str, attestation: str) -> bool:
+    key = _relay_key() if attestation else ""
+    return bool(key) and attested(key, writer, size, sha256, attestation)

@@ -14,5 +14,9 @@ class FrozenClock:
     def now(self) -> datetime:
         return self.moment
 
+    def sleep(self, seconds: float) -> None:
+        """Time passes at once."""
+        self.advance(seconds)
+
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)

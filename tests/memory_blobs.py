@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from chalicelib.registry.keys import checked_key, checked_prefix
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, Clock, Piece, Sealed, Shown, Stored, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Clock, Piece, ProofLong, Sealed, Shown, Stored, StoreFull, WrongOffset
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,10 @@ class MemoryBlobs:
         with self._lock:
             self._keep(checked_key(key), bytes(content))
 
-    def check(self, key: str, digest: Digest) -> int | None:
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
         content = self._get(key).content
+        if limit is not None and len(content) > limit:
+            raise ProofLong
         return len(content) if Digest.of(content, digest.algorithm) == digest else None
 
     def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:

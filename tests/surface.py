@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -22,18 +23,23 @@ from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.entry.management import management_door
 from chalicelib.entry.token import token_door
 from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobStore, Table
+from chalicelib.registry.ports import Background, BlobStore, Multipart, Table
+from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes, Sparse
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry
+from chalicelib.wire.distribution.relays import attested
 from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.token import TokenServices
@@ -47,24 +53,38 @@ URL = "http://registry.test:5000"
 SERVICE = "registry.test:5000"
 PASSWORD = "correct horse"
 UPLOAD_KEYS = {"old": "b2xk" * 11, "new": "bmV3" * 11}
+RELAY_KEY = "what the relay and the program share"
 CONFIG = b'{"architecture":"amd64","os":"linux"}'
 
 
-def registry_on(table: Table, store: BlobStore, clock: FrozenClock, sparse: Sparse = Sparse.NONE) -> Registry:
-    """The domain on the given adapters."""
+def registry_on(
+    table: Table,
+    store: BlobStore,
+    clock: FrozenClock,
+    sparse: Sparse = Sparse.NONE,
+    *,
+    multipart: Multipart | None = None,
+    background: Background | None = None,
+) -> Registry:
+    """The domain on the given adapters; relays stage if the store lets them, and send parts if there is a ``multipart``."""
+    records = UploadRecords(table, clock)
+    proofs = None if background is None else Proofs(table, clock, background)
     repositories = Repositories(table, clock)
     blobs = Blobs(table, store, repositories)
     images = Images(table, store, repositories)
     return Registry(
         repositories=repositories,
         blobs=blobs,
-        uploads=Uploads(table, store, blobs, clock),
+        uploads=Uploads(table, store, blobs, clock, multipart=multipart, proofs=proofs),
         images=images,
-        pushes=Pushes(table, store, repositories, clock, sparse),
+        pushes=Pushes(table, store, repositories, clock, sparse=sparse, adoption=Adoption(store, blobs, repositories, clock)),
         removals=Removals(table, store, repositories, images),
         referrers=Referrers(table, repositories, images),
         accounts=Accounts(table, PlainHasher(), clock),
         states=UploadStates(lambda: UPLOAD_KEYS, clock),
+        staged_relay=StagedRelay(records, store, store) if isinstance(store, MemoryBlobs) else None,
+        parts_relay=None if multipart is None else PartsRelay(records, store, multipart),
+        attests=partial(attested, RELAY_KEY),
     )
 
 
@@ -76,12 +96,16 @@ class Surface:
     clock: FrozenClock = field(default_factory=FrozenClock)
     blobs: BlobStore | None = None
     sparse: Sparse = Sparse.NONE
+    multipart: Multipart | None = None
+    background: Background | None = None
     credentials: str = f"admin:{PASSWORD}"
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
-        self.registry = registry_on(self.table, self.store, self.clock, self.sparse)
+        self.registry = registry_on(
+            self.table, self.store, self.clock, self.sparse, multipart=self.multipart, background=self.background
+        )
         self.accounts = Accounts(self.table, PlainHasher(), self.clock)
         self.accounts.ensure_admin(PASSWORD)
         ring = KeyRing(self.table, MemorySigner(), self.clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -78,3 +78,42 @@ def full_disk_told() -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFull from error
         raise
+
+
+def create_file(disk: Disk, root: Path, path: Path, flags: int = 0) -> int:
+    """A descriptor to read and write the file, which comes into being, and the folders down to it; ``root``, the uppermost
+    that is ours, comes into being durably."""
+    while True:
+        with suppress(FileNotFoundError):
+            return disk.open(path, os.O_RDWR | os.O_CREAT | flags)
+        make_folders(disk, root, path.parent)
+
+
+def make_folders(disk: Disk, root: Path, folder: Path) -> None:
+    """Make what is missing of the folder and those above it. A delete may take an empty one away again at any moment."""
+    if not root.exists():
+        missing = [each for each in (root, *root.parents) if not each.exists()]
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in missing:
+            disk.fsync_folder(each.parent)
+    with suppress(FileNotFoundError):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def rename_into_folder(disk: Disk, root: Path, old: Path, new: Path) -> None:
+    """Give the file its new name, in a folder that comes into being."""
+    while True:
+        make_folders(disk, root, new.parent)
+        try:
+            return disk.rename(old, new)
+        except FileNotFoundError:
+            if not old.exists():
+                raise
+
+
+def write_all(disk: Disk, file: int, content: bytes | memoryview, offset: int) -> None:
+    """Write the whole content at the offset."""
+    rest = memoryview(content)
+    while rest:
+        written = disk.write(file, rest, offset)
+        rest, offset = rest[written:], offset + written

@@ -1,14 +1,18 @@
-"""Blobs in a folder: a local disk or a network mount, written by one process with many threads.
+"""Objects in a folder: a local disk or a network mount, written by one process with many threads.
 
-A key is a path below the folder, and its file says by its ending what it is; ``~`` is in no key, so nothing can collide:
+A key is a path below the folder, and its file says by its ending that it is whole; ``~`` is in no key, so nothing can collide:
 
     <folder>/
       data/
-        <upload>~staged      grows by append; nobody has vouched for it
-        <upload>~sealed      proven or put: fsynced, then renamed to this name, then the folder fsynced; never written again
-        <upload>~new         half of a put; a crash may leave it, the next put or delete of the key takes it away
+        <upload>/
+          <object>~sealed    put, assembled or sealed: fsynced, then renamed to this name, then the folders fsynced; never
+                             written again
+      ~staged/
+        <hash of the key>      grows by append; nobody has vouched for it
+        <hash of the key>~new  half of a put or of an assembly
 
-So a crash at any moment leaves either the staged file or the whole sealed one, and what ``prove`` answered outlives it.
+So a crash at any moment leaves either no object or the whole of it, and what was answered outlives it. What lies in
+``~staged`` then is of no use to anybody, and a start drops it (``drop_staged``).
 """
 
 from __future__ import annotations
@@ -17,18 +21,18 @@ import hashlib
 import heapq
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from chalicelib.local.disk import Disk, SystemDisk, full_disk_told
-from chalicelib.local.held import Kept, KeyLocks
+from chalicelib.local.disk import Disk, SystemDisk, create_file, full_disk_told, rename_into_folder, write_all
+from chalicelib.local.held import KeyLocks
 from chalicelib.local.links import Linked, Links
+from chalicelib.local.staged import WRITE_BACK, StagedFiles
 from chalicelib.registry.keys import checked_key, checked_prefix
-from chalicelib.registry.ports import BlobMissing, Clock, Shown, Stored, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Clock, Piece, ProofLong, Sealed, Shown, Stored, WrongOffset
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -39,39 +43,22 @@ OPEN_FILES = 64
 """Staged files kept open between appends: a network mount flushes on each close. A process may often open 1,024 at all."""
 
 RUNNING_HASHES = 4096
-"""Uploads whose hash runs along, below 1 KB each. One beyond is read again when it is proven."""
-
-WRITE_BACK = 8 << 20
-"""Bytes after which the kernel is asked to begin writing, so that the fsync of 5 GB at the end finds little left to do."""
+"""Staged files whose hash runs along, below 1 KB each. One beyond is read again when it is sealed."""
 
 NAMES_AT_ONCE = 50_000
 """Names of one folder that ``list`` holds in memory at most."""
 
-_STAGED, SEALED, _NEW = "~staged", "~sealed", "~new"
+COPIED_AT_ONCE = 1 << 20
+"""Bytes of a piece that ``assemble`` holds in memory."""
 
-
-@dataclass(slots=True)
-class _Running:
-    """The SHA-256 of a staged file's first ``size`` bytes, all written by this process."""
-
-    sha256: hashlib._Hash
-    size: int = 0
-
-
-@dataclass(slots=True)
-class _Opened:
-    """A staged file open for writing; write-back was begun for the bytes before ``begun``."""
-
-    path: Path
-    file: int
-    inode: int
-    begun: int
+SEALED = "~sealed"
+"""How the name of a whole object's file ends."""
 
 
 class DiskBlobs:
-    """The BlobStore of one machine; see the module's docstring for the files.
+    """The BlobStore and Staging of one machine; see the module's docstring for the files.
 
-    ``link_secret`` (32 random bytes) signs links, so it has to outlive a restart. One process owns the folder: appends to a
+    ``link_secret`` (32 random bytes) signs links, so it has to outlive a restart. One process owns the folder: writers of a
     key are put in order by a lock in memory. Reading and deleting from another process is fine. ``open_files``,
     ``running_hashes`` and ``names_at_once`` are the limits of those names above.
     """
@@ -89,132 +76,121 @@ class DiskBlobs:
     ) -> None:
         self._folder = folder
         self._links = Links(link_secret, clock)
-        self._clock = clock
         self._disk: Disk = disk or SystemDisk()
         self._names_at_once = names_at_once
         self._locks = KeyLocks()
-        self._opened: Kept[_Opened] = Kept(open_files)
-        self._running: Kept[_Running] = Kept(running_hashes)
+        self._staged = StagedFiles(folder, self._disk, open_files, running_hashes)
+        self._lasting: set[Path] = set()
 
-    # ------------------------------------------------------------------------------------------------------- writing
+    # ------------------------------------------------------------------------------------------------------- staging
 
     def append(self, key: str, offset: int, content: bytes) -> int:
-        """See BlobStore. Nothing is fsynced: an upload cut short by a power cut goes on from what ``stat`` finds."""
-        path = self._path(key, _STAGED)
+        """See Staging. Nothing is fsynced."""
+        checked_key(key)
         with self._locks.hold(key), full_disk_told():
-            size = self._staged_size(key)
+            size = self._staged.size(key)
             if size is None and (sealed := self.stat(key)):
                 raise WrongOffset(sealed.size)
             if not 0 <= offset <= (size or 0):
                 raise WrongOffset(size or 0)
-            running = self._running.take(key)
-            opened = self._open_staged(path)
-            try:
-                if size and offset < size:
-                    self._disk.truncate(opened.file, offset)
-                self._write(opened.file, content, offset)
-                self._begin_write_back(opened, offset + len(content))
-            except BaseException:
-                self._undo(opened, None if size is None else offset)
-                raise
-            self._keep_open(opened)
-            self._hash_along(key, running, offset, content)
+            self._staged.append(key, size, offset, content)
             return offset + len(content)
 
-    def prove(self, key: str, digest: Digest) -> int | None:
-        """See BlobStore. Reads the bytes only if they did not all come through this process in order, or for sha512."""
-        staged, sealed = self._path(key, _STAGED), self._path(key, SEALED)
+    def seal(self, key: str) -> Sealed:
+        """See Staging. Reads the bytes only if they did not all come through this process in order."""
+        path = self._path(key)
         with self._locks.hold(key), full_disk_told():
-            if self._staged_size(key) is None:
-                return self._prove_again(key, sealed, digest)
-            running, opened = self._running.take(key), self._open_staged(staged)
-            try:
-                size = os.fstat(opened.file).st_size
-                good = _hash(opened.file, size, running, digest.algorithm) == digest.hex
-                if good:
-                    self._seal(opened.file, staged, sealed)
-            except BaseException:
-                os.close(opened.file)
-                raise
-            if good:
-                os.close(opened.file)
-                return size
-            self._keep_open(opened)
-            if running:
-                self._running.keep(key, running)
-            return None
+            if finished := self._staged.finish(key):
+                self._publish(finished.path, path)
+                return Sealed(finished.size, finished.sha256)
+            size, sha256 = self._read_through(key, "sha256")
+            self._fsync_again(path)
+            return Sealed(size, sha256)
+
+    def drop_staged(self) -> int:
+        """Remove all that is staged, and halves of objects; how many files there were. Only while nobody writes: it is for the
+        start, when nobody will go on with them."""
+        return self._staged.delete_all()
+
+    # ------------------------------------------------------------------------------------------------------- objects
 
     def put(self, key: str, content: bytes) -> None:
         """See BlobStore. Written beside, then renamed into place: a reader sees all of it or none."""
-        new, sealed = self._path(key, _NEW), self._path(key, SEALED)
+        path = self._path(key)
+        with self._locks.hold(key), full_disk_told(), self._new(key) as (new, file):
+            write_all(self._disk, file, content, 0)
+            self._disk.fsync(file)
+            self._staged.delete(key)
+            self._publish(new, path)
+
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
+        """See BlobStore. Reads the bytes."""
+        path = self._path(key)
         with self._locks.hold(key), full_disk_told():
-            file = self._create(new, os.O_TRUNC)
-            try:
-                self._write(file, content, 0)
-                self._disk.fsync(file)
-            except BaseException:
-                new.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(file)
-            self._forget(key)
-            self._path(key, _STAGED).unlink(missing_ok=True)
-            self._disk.rename(new, sealed)
-            self._fsync_folders(sealed)
+            if limit is not None and (stored := self.stat(key)) and stored.size > limit:
+                raise ProofLong
+            size, found = self._read_through(key, digest.algorithm)
+            if found != digest.hex:
+                return None
+            self._fsync_again(path)
+            return size
+
+    def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:
+        """See BlobStore. Copies the pieces, hashing along."""
+        path, hashing = self._path(key), hashlib.new(digest.algorithm)
+        for piece in pieces:  # told before anything is copied
+            stored = self.stat(piece.key)
+            if stored is None or stored.size != piece.size:
+                raise BlobMissing(piece.key)
+        with self._locks.hold(key), full_disk_told(), self._new(key) as (new, file):
+            size = self._copy(pieces, file, hashing)
+            if hashing.hexdigest() != digest.hex:
+                return None
+            self._disk.fsync(file)
+            self._publish(new, path)
+            return size
 
     def delete(self, key: str) -> None:
-        """See BlobStore. Folders left empty go too; a deletion may come undone in a power cut, as garbage to collect."""
-        paths = [self._path(key, ending) for ending in (_STAGED, SEALED, _NEW)]
+        """See BlobStore. Folders left empty go too, but the uppermost; a deletion may come undone in a power cut, as garbage to
+        collect."""
+        path = self._path(key)
         with self._locks.hold(key):
-            self._forget(key)
-            for path in paths:
-                path.unlink(missing_ok=True)
-            folder = paths[0].parent
+            self._staged.delete(key)
+            path.unlink(missing_ok=True)
+            folder = path.parent
             with suppress(OSError):  # not empty, or gone: somebody else's
-                while folder != self._folder:
+                while self._folder not in {folder, folder.parent}:
                     folder.rmdir()
                     folder = folder.parent
 
-    def drop_staged(self, unless: Callable[[str], bool]) -> int:
-        """Remove what is staged under keys that ``unless`` does not know; how many there were. Only while nobody writes: it
-        is for the start, when a crash, or an upload cancelled while its bytes came, has left some that no record names."""
-        dropped = 0
-        for path in self._folder.rglob(f"*{_STAGED}"):
-            if not unless(path.relative_to(self._folder).as_posix().removesuffix(_STAGED)):
-                path.unlink()
-                dropped += 1
-        return dropped
-
     def close(self) -> None:
         """Close the files kept open between appends; the store goes on working."""
-        for opened in self._opened.take_all():
-            os.close(opened.file)
+        self._staged.close()
 
     # ------------------------------------------------------------------------------------------------------- reading
 
     def stat(self, key: str) -> Stored | None:
         """See BlobStore."""
-        for path in self._places(key):
-            with suppress(FileNotFoundError):
-                found = path.stat()
-                return Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        with suppress(FileNotFoundError):
+            found = self._path(key).stat()
+            return Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
         return None
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         """See BlobStore. Of all bytes to the last the stream is a plain file, fit for ``sendfile``."""
-        for path in self._places(key):
-            with suppress(FileNotFoundError):
-                file = path.open("rb", buffering=0)
-                if end is not None:
-                    return io.BufferedReader(_Range(file, start, end), 1 << 16)
-                file.seek(start)
-                return file
-        raise BlobMissing(key)
+        file = self._opened(key)
+        if end is not None:
+            return io.BufferedReader(_Range(file, start, end), 1 << 16)
+        file.seek(start)
+        return file
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """See BlobStore. What is sealed, put or deleted meanwhile may be missed. Raises ValueError as for a key."""
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        """See BlobStore. What is put or deleted meanwhile may be missed. Raises ValueError as for a key."""
         base, slash, begins = checked_prefix(prefix).rpartition("/")
-        return self._walk(self._folder / base, base + slash, begins)
+        base += slash
+        if checked_prefix(after) > base and not after.startswith(base):
+            return iter(())
+        return self._walk(self._folder / base, base, begins, after.removeprefix(base) if after.startswith(base) else "")
 
     # --------------------------------------------------------------------------------------------------------- links
 
@@ -226,133 +202,91 @@ class DiskBlobs:
         """What this request's link stands for, or None; see ``Links.read``."""
         return self._links.read(method, path, query)
 
-    # ------------------------------------------------------------------------------------------------- paths, folders
+    # ------------------------------------------------------------------------------------------------- files, folders
 
-    def _path(self, key: str, ending: str) -> Path:
-        return self._folder / (checked_key(key) + ending)
+    def _path(self, key: str) -> Path:
+        return self._folder / (checked_key(key) + SEALED)
 
-    def _places(self, key: str) -> Iterable[Path]:
-        """Where the bytes may be. Sealed twice: a prove between the first two looks moves them from one to the other."""
-        sealed = self._path(key, SEALED)
-        return sealed, self._path(key, _STAGED), sealed
+    def _opened(self, key: str) -> io.FileIO:
+        """The object's file, unbuffered. Raises BlobMissing."""
+        try:
+            return self._path(key).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
 
-    def _create(self, path: Path, flags: int = 0) -> int:
-        if not self._folder.exists():
-            self._make_folder()
-        while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # a delete may take the empty folder away again before the file is in it
-            with suppress(FileNotFoundError):
-                return self._disk.open(path, os.O_RDWR | os.O_CREAT | flags)
+    @contextmanager
+    def _new(self, key: str) -> Iterator[tuple[Path, int]]:
+        """A new file, empty, for the block to write and publish; it is gone if the block does not."""
+        path = self._staged.path(key)
+        path = path.with_name(path.name + "~new")
+        file = create_file(self._disk, self._folder, path, os.O_TRUNC)
+        try:
+            yield path, file
+        finally:
+            os.close(file)
+            path.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
-        """Make the store's own folder, durably; those below it are made durable by each proof."""
-        missing = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in missing:
-            self._disk.fsync_folder(folder.parent)
+    def _publish(self, written: Path, path: Path) -> None:
+        """Make the object of a file that was written and fsynced."""
+        rename_into_folder(self._disk, self._folder, written, path)
+        self._fsync_folders(path)
 
     def _fsync_folders(self, path: Path) -> None:
         """Make the file's name durable, and those of its folders: an earlier run may have made them and crashed."""
+        below = path
         for folder in path.parents:
             self._disk.fsync_folder(folder)
-            if folder == self._folder:
+            if folder in self._lasting:
                 return
+            if folder == self._folder:
+                break
+            below = folder
+        if below != path:
+            # Uppermost folders are never removed, so that their names have to be made durable but once.
+            self._lasting.add(below)
 
-    def _walk(self, folder: Path, base: str, begins: str) -> Iterator[Stored]:
-        """Keys below ``folder`` in order: a folder sorts as its name and "/", which is how its keys go on."""
-        after = ""
-        while names := _next_names(folder, begins, after, self._names_at_once):
-            for name in names:
-                if name.endswith("/"):
-                    yield from self._walk(folder / name, base + name, "")
-                elif stored := self.stat(base + name):
-                    yield stored
-            after = names[-1]
-
-    # ---------------------------------------------------------------------------- staged files, under their key's lock
-
-    def _staged_size(self, key: str) -> int | None:
+    def _fsync_again(self, path: Path) -> None:
+        """Fsync an object and its name once more: the first time may have failed or been cut short."""
+        file = self._disk.open(path, os.O_RDONLY)
         try:
-            return self._path(key, _STAGED).stat().st_size
-        except FileNotFoundError:
-            return None
-
-    def _open_staged(self, path: Path) -> _Opened:
-        """The staged file, open; it comes into being. The caller closes it or keeps it."""
-        if opened := self._opened.take(str(path)):
-            with suppress(FileNotFoundError):
-                if path.stat().st_ino == opened.inode:
-                    return opened
-            os.close(opened.file)  # another process deleted the file that was kept open
-        file = self._create(path)
-        found = os.fstat(file)
-        return _Opened(path, file, found.st_ino, found.st_size)
-
-    def _keep_open(self, opened: _Opened) -> None:
-        if oldest := self._opened.keep(str(opened.path), opened):
-            os.close(oldest.file)
-
-    def _forget(self, key: str) -> None:
-        self._running.take(key)
-        if opened := self._opened.take(str(self._path(key, _STAGED))):
-            os.close(opened.file)
-
-    def _write(self, file: int, content: bytes, offset: int) -> None:
-        rest = memoryview(content)
-        while rest:
-            written = self._disk.write(file, rest, offset)
-            rest, offset = rest[written:], offset + written
-
-    def _begin_write_back(self, opened: _Opened, end: int) -> None:
-        opened.begun = min(opened.begun, end)
-        if end - opened.begun >= WRITE_BACK:
-            self._disk.begin_write_back(opened.file, opened.begun, end - opened.begun)
-            opened.begun = end
-
-    def _undo(self, opened: _Opened, size: int | None) -> None:
-        """After a failed append: close the file, cut off at ``size`` bytes or, if it was not there before (None), removed."""
-        with suppress(OSError):  # what cannot be cut off now lies beyond the acknowledged bytes, and the next append does it
-            if size is None:
-                opened.path.unlink()
-            else:
-                self._disk.truncate(opened.file, size)
-        os.close(opened.file)
-
-    def _hash_along(self, key: str, running: _Running | None, offset: int, content: bytes) -> None:
-        if offset == 0:
-            running = _Running(hashlib.sha256())
-        if running and running.size == offset:
-            running.sha256.update(content)
-            running.size += len(content)
-            self._running.keep(key, running)
-
-    def _seal(self, file: int, staged: Path, sealed: Path) -> None:
-        try:
-            self._disk.fsync(file)
-        except OSError:
-            # The kernel may now count bytes as written that never were, and the next fsync would succeed: these bytes
-            # can never be vouched for again, so the upload has to begin anew.
-            staged.unlink(missing_ok=True)
-            raise
-        self._disk.rename(staged, sealed)
-        self._fsync_folders(sealed)
-
-    def _prove_again(self, key: str, sealed: Path, digest: Digest) -> int | None:
-        """Prove what is sealed. Its folders are fsynced once more: the first time may have failed or been cut short."""
-        try:
-            file = self._disk.open(sealed, os.O_RDONLY)
-        except FileNotFoundError:
-            raise BlobMissing(key) from None
-        try:
-            size = os.fstat(file).st_size
-            if _hash(file, size, None, digest.algorithm) != digest.hex:
-                return None
             self._disk.fsync(file)
         finally:
             os.close(file)
-        self._fsync_folders(sealed)
-        return size
+        self._fsync_folders(path)
+
+    def _read_through(self, key: str, algorithm: str) -> tuple[int, str]:
+        """Size and hash in hex of an object's bytes. Raises BlobMissing."""
+        with self._opened(key) as content:
+            return os.fstat(content.fileno()).st_size, hashlib.file_digest(content, algorithm).hexdigest()
+
+    def _copy(self, pieces: Sequence[Piece], file: int, hashing: hashlib._Hash) -> int:
+        """Write the pieces one after the other into the file; how many bytes. Raises BlobMissing."""
+        block, end, begun = memoryview(bytearray(COPIED_AT_ONCE)), 0, 0
+        for piece in pieces:
+            start = end
+            with self._opened(piece.key) as source:
+                while read := source.readinto(block):
+                    hashing.update(block[:read])
+                    write_all(self._disk, file, block[:read], end)
+                    end += read
+                    if end - begun >= WRITE_BACK:
+                        self._disk.begin_write_back(file, begun, end - begun)
+                        begun = end
+            if end - start != piece.size:
+                raise BlobMissing(piece.key)
+        return end
+
+    def _walk(self, folder: Path, base: str, begins: str, after: str) -> Iterator[Stored]:
+        """Objects below ``folder`` in order whose keys, but for ``base``, begin so and come after: a folder sorts as its name
+        and "/", which is how its keys go on."""
+        seen = after.partition("/")[0]
+        while names := _next_names(folder, begins, seen, self._names_at_once):
+            for name in names:
+                if name.endswith("/") and (name > after or after.startswith(name)):
+                    yield from self._walk(folder / name, base + name, "", after[len(name) :] if name <= after else "")
+                elif name > after and (stored := self.stat(base + name)):
+                    yield stored
+            seen = names[-1]
 
 
 class _Range(io.RawIOBase):
@@ -383,20 +317,10 @@ def _names(folder: Path) -> Iterator[str]:
             name, ending = entry.name.partition("~")[::2]
             if not ending and entry.is_dir(follow_symlinks=False):
                 yield name + "/"
-            elif ending in {_STAGED[1:], SEALED[1:]}:
+            elif ending == SEALED[1:]:
                 yield name
 
 
-def _next_names(folder: Path, begins: str, after: str, most: int) -> list[str]:
-    """The next names in order, each once. The folder is read once for each so many names rather than held whole."""
-    found = (name for name in _names(folder) if name > after and name.startswith(begins))
-    return list(dict.fromkeys(heapq.nsmallest(most, found)))
-
-
-def _hash(file: int, size: int, running: _Running | None, algorithm: str) -> str:
-    """The hash in hex of the open file's ``size`` bytes, without reading them if the running one has seen them all."""
-    if running and algorithm == "sha256" and running.size == size:
-        return running.sha256.hexdigest()
-    with io.FileIO(file, closefd=False) as content:
-        content.seek(0)
-        return hashlib.file_digest(content, algorithm).hexdigest()
+def _next_names(folder: Path, begins: str, seen: str, most: int) -> list[str]:
+    """The next names in order. The folder is read once for each so many names rather than held whole."""
+    return heapq.nsmallest(most, (name for name in _names(folder) if name > seen and name.startswith(begins)))

@@ -33,7 +33,7 @@ class Links:
         self._clock = clock
 
     def make(self, key: str, method: str, shown: Shown) -> str:
-        """The link for a key that was checked, of unreserved characters but for its delimiters."""
+        """The link for a key that was checked: of characters that a path or a query has as they are."""
         return self._signed(key, method, shown, int(self._clock.now().timestamp()) + LINK_SECONDS)
 
     def read(self, method: str, path: str, query: str) -> Linked | None:

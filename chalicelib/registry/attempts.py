@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
 from typing import TypeVar
 
 from chalicelib.registry.errors import Busy
-from chalicelib.registry.ports import ConditionFailed, Conflict
+from chalicelib.registry.ports import Clock, ConditionFailed, Conflict
 
 T = TypeVar("T")
 
@@ -34,6 +36,18 @@ def settled(operation: Callable[[], T], pause: Callable[[float], None] = time.sl
     """Run a single write until it meets no other one. Whether its condition holds is the caller's matter: ConditionFailed
     passes. Raises Busy when Conflict goes on."""
     return _until_undisturbed(operation, (Conflict,), pause)
+
+
+def moments(clock: Clock, seconds: float, pause: float) -> Iterator[int]:
+    """The times to look at something that somebody else will bring about, numbered: at once, again at once, then with a pause
+    before each, until so many seconds are over."""
+    until = clock.now() + timedelta(seconds=seconds)
+    for number in count():
+        if number > 1:
+            if clock.now() >= until:
+                return
+            clock.sleep(pause)
+        yield number
 
 
 def _until_undisturbed(

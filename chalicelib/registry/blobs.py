@@ -17,6 +17,7 @@ from chalicelib.registry.ports import (
     Absent,
     BlobStore,
     Check,
+    ConditionFailed,
     Delete,
     Equals,
     Put,
@@ -108,16 +109,21 @@ class Blobs:
         """Link proven bytes to the repository of this id and name, in one transaction with ``also``.
 
         If the registry has these bytes already the link is to those, and ``key`` may be dropped by the caller: the blob
-        that is returned says which key counts. Raises Conflict or ConditionFailed when others were at it.
+        that is returned says which key counts. One call of the table for bytes that are new, which most are. Raises Conflict
+        or ConditionFailed when others were at it.
         """
-        record = self._table.get(blob_key(digest))
-        proven: Write
-        if record is None:
-            proven = Put(blob_key(digest), {"key": key, "size": size}, Absent())
-        else:
+        new = Put(blob_key(digest), {"key": key, "size": size}, Absent())
+        try:
+            self._table.transact([new, *_link(repository, name, digest, key, size), *also])
+        except ConditionFailed as known:
+            if known.failed != (0,):
+                raise
+            record = self._table.get(blob_key(digest))
+            if record is None:
+                raise
             key = text(record, "key")
-            proven = Check(blob_key(digest), Equals("key", key))
-        self._table.transact([proven, *_link(repository, name, digest, key, size), *also])
+            same = Check(blob_key(digest), Equals("key", key))
+            self._table.transact([same, *_link(repository, name, digest, key, size), *also])
         return Blob(repository, digest, size, key, 0, is_referenced=False)
 
     def mount(self, repository: Repository, digest: Digest, source: RepositoryName, may: MayMount) -> Blob | None:

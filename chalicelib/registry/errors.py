@@ -171,6 +171,13 @@ class Busy(RegistryError):
     retry_after = 1
 
 
+class Unproven(RegistryError):
+    """The bytes are here, but whether they are the right ones is not known yet; ask again after ``retry_after`` seconds."""
+
+    message = "the content has arrived and is still being verified; try again"
+    retry_after = 2
+
+
 class OutOfSpace(RegistryError):
     """The registry has no room for the content; pulls go on."""
 

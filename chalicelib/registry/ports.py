@@ -217,6 +217,10 @@ class PartsInvalid(Exception):
     """The parts that were named are not those that were sent, or there is no such multipart upload (any more)."""
 
 
+class ProofLong(Exception):
+    """A proof would take more than whoever asks has time for."""
+
+
 class StoreFull(Exception):
     """No room for these bytes; what was there before is untouched."""
 
@@ -255,9 +259,10 @@ class BlobStore(Protocol):
     def put(self, key: str, content: bytes) -> None:
         """Write a small object whole and durably. Writing the same bytes again is harmless. Raises StoreFull."""
 
-    def check(self, key: str, digest: Digest) -> int | None:
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
         """The object's size if its bytes hash to ``digest``, else None, by the cheapest proof that holds: what the store itself
-        hashed when the bytes came, what it hashes now, or reading them. Raises BlobMissing."""
+        hashed when the bytes came, what it hashes now, or reading them. Raises BlobMissing, and ProofLong if that were
+        more than ``limit`` bytes to hash."""
 
     def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:
         """Make one durable object under ``key`` of the pieces, in order, if together they hash to ``digest``: its size. If they
@@ -339,6 +344,16 @@ class Multipart(Protocol):
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """The uploads under way of keys that begin with ``prefix``: key, id, and when they were begun."""
+
+
+# ----------------------------------------------------------------------------------------------------------- Background
+
+
+class Background(Protocol):
+    """Starts work that outlives the request that asks for it."""
+
+    def prove(self, upload: str, digest: str) -> None:
+        """Have ``Proofs.work`` run for this upload somewhere, soon; perhaps twice."""
 
 
 # --------------------------------------------------------------------------------------------------------------- Signer

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from chalicelib.registry.attempts import Changed, retried, settled
-from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid
+from chalicelib.registry.adoption import Adoption, Arrival
+from chalicelib.registry.attempts import Changed, moments, retried, settled
+from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, Unproven
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import (
@@ -40,6 +41,7 @@ from chalicelib.registry.ports import (
     Update,
     Write,
 )
+from chalicelib.registry.proofs import WAIT
 from chalicelib.registry.records import (
     PENDING_PARTITION,
     REFERENCED,
@@ -65,6 +67,9 @@ _INLINE = 256 * 1024
 _INLINE_DESCRIPTOR = 64 * 1024
 """Bytes of a referrer's descriptor in its index item at most; a larger one is made from the manifest when listed."""
 
+
+_PAUSE = 1.0
+"""Seconds between two looks whether a blob was proven, but the first."""
 
 PENDING_LIFETIME = 3600
 """Seconds after which a push that did not end is taken for interrupted; a push in batches takes seconds."""
@@ -121,22 +126,50 @@ class Pushes:
     """Writes manifests and tags."""
 
     def __init__(
-        self, table: Table, store: BlobStore, repositories: Repositories, clock: Clock, sparse: Sparse = Sparse.NONE
+        self,
+        table: Table,
+        store: BlobStore,
+        repositories: Repositories,
+        clock: Clock,
+        *,
+        sparse: Sparse = Sparse.NONE,
+        adoption: Adoption | None = None,
     ) -> None:
         self._table = table
         self._store = store
         self._repositories = repositories
         self._clock = clock
         self._sparse = sparse
+        self._adoption = adoption
 
     def push(self, name: RepositoryName, manifest: Manifest, tags: Sequence[Tag]) -> None:
         """Store a manifest and point tags to it, all or nothing.
 
-        Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, StoreFull, Busy.
+        Blobs that came by the direct lane and are not proven yet are waited for, as long as a request may take; no client
+        tries a manifest for long by itself. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid,
+        Unproven, StoreFull, Busy.
         """
-        if self._repositories.find(name) is None:
+        repository = self._repositories.find(name)
+        if repository is None:
             self._refuse_missing(manifest, [*manifest.blobs, *manifest.manifests])
-        repository = self._repositories.ensure(name)
+            repository = self._repositories.ensure(name)
+        for _ in moments(self._clock, WAIT, _PAUSE):
+            try:
+                return self._push_now(repository, manifest, tags)
+            except ManifestBlobUnknown as missing:
+                if not self._may_come(repository, missing):
+                    raise
+        raise Unproven
+
+    def _may_come(self, repository: Repository, missing: ManifestBlobUnknown) -> bool:
+        """Whether to try again: what was missing is here now, or will be when somebody has proven it."""
+        if self._adoption is None:
+            return False
+        digests = [Digest.parse(digest) for digest in missing.digests]
+        arrivals = self._adoption.catch_up(repository.id, digests)
+        return Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals
+
+    def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
         content = _StoredContent(self._store, manifest)
         try:
             retried(lambda: self._push(repository, manifest, tags, content))

@@ -11,6 +11,7 @@ another repository later, an id never.
     catalog
         <repository name>                           (index) what /v2/_catalog lists, in order
     repository/<repository id>
+        repository                                  name: whose id this is
         blob/<digest>                               link: key, size, referenced?; revision. Reading this one item answers a pull
         manifest/<digest>                           media_type, size, subject?, pending?, begun_at?; revision
         content/<digest>                            the manifest's exact bytes, or the store's key of a large one
@@ -23,7 +24,7 @@ another repository later, an id never.
         blob                                        key, size: the proven bytes of this content address
         link/<repository id>                        (index) the repositories that hold it, with their names
     upload/<upload id>
-        upload                                      repository, name, account, size, until, writer, digest?, times
+        upload                                      uploads.py. An upload that nothing was written to has none
     pending
         <begun at>/<repository id>/<digest>         (index) pushes of large manifests that are under way, oldest first
     unfinished
@@ -49,6 +50,10 @@ REFERENCED = "referenced"
 
 def repository_key(name: RepositoryName) -> Key:
     return Key(f"name/{name}", "repository")
+
+
+def identity_key(repository: str) -> Key:
+    return Key(contents(repository), "repository")
 
 
 def catalog_key(name: RepositoryName) -> Key:

@@ -10,7 +10,7 @@ from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import NameUnknown
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.ports import Absent, Attributes, Clock, Exists, Put, Table, Update
-from chalicelib.registry.records import CATALOG_PARTITION, catalog_key, number, repository_key, text
+from chalicelib.registry.records import CATALOG_PARTITION, catalog_key, identity_key, number, repository_key, text
 
 PUBLIC, PRIVATE = "public", "private"
 
@@ -56,6 +56,11 @@ class Repositories:
             raise NameUnknown(str(name))
         return repository
 
+    def name_of(self, repository: str) -> RepositoryName | None:
+        """The name of the repository with this id, or None if there is none."""
+        identity = self._table.get(identity_key(repository))
+        return None if identity is None else RepositoryName.parse(text(identity, "name"))
+
     def get_recent(self, name: RepositoryName) -> Repository:
         """The repository as it was at most some seconds ago; good enough to read from. Raises NameUnknown."""
         remembered = self._remembered.get(name)
@@ -75,7 +80,13 @@ class Repositories:
     def _create(self, name: RepositoryName) -> Repository:
         record = Repository(secrets.token_hex(12), name, PRIVATE, int(self._clock.now().timestamp()))
         attributes: Attributes = {"id": record.id, "visibility": record.visibility, "created_at": record.created_at}
-        self._table.transact([Put(repository_key(name), attributes, Absent()), Put(catalog_key(name), {})])
+        self._table.transact(
+            [
+                Put(repository_key(name), attributes, Absent()),
+                Put(catalog_key(name), {}),
+                Put(identity_key(record.id), {"name": str(name)}),
+            ]
+        )
         return self._remember(record)
 
     def set_visibility(self, name: RepositoryName, visibility: str) -> Repository:

@@ -1,199 +1,198 @@
 """Uploads: bytes on their way to becoming a blob.
 
-An upload belongs to one repository and one account; anybody else is told that it does not exist. Its bytes lie under a
-store key of their own, which is never used again. ``size`` in the record is what the client was told has arrived; staged
-bytes beyond it come from a request that was cut off before it was recorded, and the next append cuts them off.
+An upload belongs to one repository and one account; anybody else is told that it does not exist. What arrives is kept as
+pieces, each an object under a key of its own that never changes and is never used again: a request whose body is at hand
+makes one here (``append``), a relay that streams a body makes one in ``relays.py``. The direct lane does without all this
+(``adoption.py``).
 
-Two lanes lead here (the direct lane to S3 is the edge's): inline, where the request's body is at hand (``append``), and
-relay, where a server streams it into the store beside the application (``open`` before, ``close`` after). The newest
-writer wins: ``close`` of an earlier one is refused, and whatever a confused pair of writers left is caught by the proof.
+``finish`` proves that the pieces together have the digest and makes them a blob. A single piece whose hash was taken when it
+came is adopted where it lies. More are assembled, which reads them: if that takes long, another process does it
+(``proofs.py``) and whoever asks meanwhile waits, or is told to come again.
 """
 
 from __future__ import annotations
 
-import re
-import secrets
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.blobs import Blob, Blobs
-from chalicelib.registry.errors import DigestMismatch, RangeInvalid, SizeInvalid, UploadInvalid, UploadUnknown
-from chalicelib.registry.names import ALGORITHMS, Digest, RepositoryName
+from chalicelib.registry.errors import (
+    DigestMismatch,
+    RangeInvalid,
+    RegistryError,
+    UploadInvalid,
+    UploadUnknown,
+)
+from chalicelib.registry.names import ALGORITHMS, Digest
 from chalicelib.registry.ports import (
     EXPIRES,
-    Absent,
-    All,
-    Attributes,
     BlobMissing,
     BlobStore,
     Clock,
     ConditionFailed,
     Delete,
-    Equals,
-    Exists,
     Item,
-    Key,
-    Lacks,
-    Put,
+    Multipart,
+    Piece,
+    StoreFull,
     Table,
-    Update,
-    Write,
-    WrongOffset,
 )
-from chalicelib.registry.records import UNFINISHED_PARTITION, last_segment, number, text, unfinished_key, upload_key
+from chalicelib.registry.proofs import AT_ONCE, Proofs
+from chalicelib.registry.records import UNFINISHED_PARTITION, last_segment, number
+from chalicelib.registry.relays import take_up
 from chalicelib.registry.repositories import Repository
+from chalicelib.registry.upload_records import (
+    LIFETIME,
+    Chunk,
+    Ticket,
+    Upload,
+    UploadRecords,
+    check_chunk,
+    check_length,
+    fresh,
+    new_identifier,
+    piece_key,
+    pieces_prefix,
+)
 
-LIFETIME = 24 * 3600
-"""Seconds that an upload lives after its last progress; a finished one is remembered as long, so that a client whose
-answer got lost may finish it again."""
-
+MAX_PIECES = 2_000
+"""Pieces of one upload at most: they are listed in its record, which has room for no more than some thousands."""
 
 _STRETCH = 200
 """Index items read at a time."""
 
-_IDENTIFIER = re.compile(r"[0-9a-f]{32}", re.ASCII)
-
-_UNKNOWN = -1
-"""An ``until`` that was not announced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chunk's place as announced by Content-Range: its first byte, and how many bytes there are."""
-
-    start: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One upload. ``size``: bytes received so far; ``writer``: who may record the next, and ``until`` which offset it said it
-    would go; ``digest``: "" until finished; times in seconds since the epoch."""
-
-    id: str
-    repository: str
-    name: RepositoryName
-    account: str
-    key: str
-    size: int
-    until: int
-    writer: str
-    digest: str
-    begun_at: int
-    expires_at: int
-
 
 class Uploads:
-    """The uploads under way."""
+    """The uploads under way. ``multipart`` is the store's, if relays send parts to it."""
 
-    def __init__(self, table: Table, store: BlobStore, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: Table,
+        store: BlobStore,
+        blobs: Blobs,
+        clock: Clock,
+        *,
+        multipart: Multipart | None = None,
+        proofs: Proofs | None = None,
+    ) -> None:
         self._table = table
         self._store = store
         self._blobs = blobs
-        self._clock = clock
+        self._multipart = multipart
+        self._proofs = proofs
+        self._records = UploadRecords(table, clock)
 
     def begin(self, repository: Repository, account: str) -> Upload:
-        """A fresh upload. Raises StoreFull, Busy."""
-        identifier, now = secrets.token_hex(16), self._now()
-        upload = Upload(
-            id=identifier,
-            repository=repository.id,
-            name=repository.name,
-            account=account,
-            key=upload_bytes(identifier),
-            size=0,
-            until=_UNKNOWN,
-            writer="",
-            digest="",
-            begun_at=now,
-            expires_at=now + LIFETIME,
-        )
-        self._stage(upload.key, 0, b"")
-        record = Put(upload_key(identifier), _attributes(upload), Absent())
-        settled(lambda: self._table.transact([record, Put(unfinished_key(now, identifier), {})]))
-        return upload
+        """A fresh upload. Nothing is written for it: many are begun and only looked at."""
+        now = self._records.now()
+        return Upload(new_identifier(now), repository.id, repository.name, account, now + LIFETIME)
 
-    def get(self, identifier: str, name: RepositoryName, account: str) -> Upload:
-        """An upload that is under way, of this repository and account. Raises UploadUnknown."""
-        upload = self._find(identifier, name, account)
-        if upload.digest:
-            raise UploadUnknown
-        return upload
+    def get(self, ticket: Ticket) -> Upload:
+        """The upload as it is now, what a dead relay left included. Raises UploadUnknown."""
+        return take_up(self._records, self._multipart, self._records.under_way(ticket))
 
-    def owns(self, key: str) -> bool:
-        """Are the bytes under this store key those of an upload that is not finished?"""
-        attributes = self._read(key.removeprefix("data/"))
-        return attributes is not None and "digest" not in attributes
+    def append(self, ticket: Ticket, content: bytes, chunk: Chunk | None) -> Upload:
+        """Add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, UploadInvalid, StoreFull, Busy."""
+        begins = not ticket.size and (chunk is None or chunk.start == 0)
+        # A first chunk is nearly always the first: that is written without a look, on the condition that it is.
+        upload = fresh(ticket) if begins and content else self.get(ticket)
+        check_chunk(upload, chunk, len(content))
+        return self._append(upload, content, chunk) if content else upload
 
-    def written_by(self, identifier: str, name: RepositoryName, writer: str) -> Upload:
-        """An upload under way, for whoever holds the writer's secret that ``open`` gave.
+    def _append(self, upload: Upload, content: bytes, chunk: Chunk | None) -> Upload:
+        piece, sha256 = self._put(upload, content), hashlib.sha256(content).hexdigest()
+        try:
+            try:
+                return self._records.add_piece(_with_room(upload), piece, sha256)
+            except RangeInvalid:
+                if upload.is_recorded:
+                    raise
+                # A client may use its first Location again and again; the body's place is where the last one ended.
+                upload = self.get(_ticket(upload))
+                check_chunk(upload, chunk, len(content))
+                return self._records.add_piece(_with_room(upload), piece, sha256)
+        except (RegistryError, StoreFull):
+            self._store.delete(piece.key)
+            raise
 
-        Raises UploadUnknown, RangeInvalid if another writer came since.
-        """
-        attributes = self._read(identifier)
-        if attributes is None:
-            raise UploadUnknown
-        upload = self.get(identifier, name, text(attributes, "account"))
-        if not writer or not secrets.compare_digest(upload.writer.encode(), writer.encode()):
-            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
-        return upload
+    def _put(self, upload: Upload, content: bytes) -> Piece:
+        piece = Piece(piece_key(upload.id), len(content))
+        self._store.put(piece.key, content)
+        return piece
 
-    def _find(self, identifier: str, name: RepositoryName, account: str) -> Upload:
-        attributes = self._read(identifier)
-        upload = None if attributes is None else _upload(identifier, attributes)
-        if upload is None or upload.name != name or upload.account != account or upload.expires_at <= self._now():
-            raise UploadUnknown
-        return upload
-
-    def _read(self, identifier: str) -> Attributes | None:
-        return self._table.get(upload_key(identifier)) if _IDENTIFIER.fullmatch(identifier) else None
-
-    def append(self, upload: Upload, content: bytes, chunk: Chunk | None) -> Upload:
-        """The inline lane: add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, StoreFull."""
-        _check_chunk(upload, chunk, len(content))
-        if not content:
-            return upload
-        size = self._stage(upload.key, upload.size, content)
-        return self._record(upload, size, Equals("size", upload.size))
-
-    def open(self, upload: Upload, chunk: Chunk | None, length: int | None) -> Upload:
-        """The relay lane: let a new writer append at ``size``; ``length`` is the body's, None if not announced.
-
-        Raises RangeInvalid, SizeInvalid, UploadUnknown.
-        """
-        _check_chunk(upload, chunk, length)
-        opened = replace(upload, writer=secrets.token_hex(8), until=chunk.start + chunk.length if chunk else _UNKNOWN)
-        self._update(upload, {"writer": opened.writer, "until": opened.until, EXPIRES: self._deadline()}, Lacks("digest"))
-        return opened
-
-    def close(self, upload: Upload, writer: str, size: int) -> Upload:
-        """The relay lane: record that the writer staged up to ``size``; less than it announced is what a broken connection
-        leaves. Raises RangeInvalid if another writer came since, SizeInvalid if it is more, UploadUnknown."""
-        if upload.until != _UNKNOWN and size > upload.until:
-            raise SizeInvalid(announced=upload.until, received=size)
-        stored = self._store.stat(upload.key)
-        if writer != upload.writer or stored is None or stored.size < size:
-            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
-        return self._record(upload, size, Equals("writer", writer))
-
-    def finish(
-        self, identifier: str, name: RepositoryName, account: str, digest: Digest, *, body: bytes, chunk: Chunk | None
-    ) -> Blob:
+    def finish(self, ticket: Ticket, digest: Digest, *, body: bytes = b"", chunk: Chunk | None = None) -> Blob:
         """Append what is left, prove that all bytes hash to ``digest``, and make them the repository's blob.
 
         Finishing a finished upload under the same digest answers the same. Raises UploadUnknown, RangeInvalid,
-        SizeInvalid, DigestMismatch (and the upload is gone), Busy.
+        SizeInvalid, DigestMismatch (and the upload is gone), Unproven, StoreFull, Busy.
         """
-        upload = self._find(identifier, name, account)
+        check_length(chunk, len(body))
+        if body and not ticket.size and (chunk is None or chunk.start == 0) and Digest.of(body, digest.algorithm) == digest:
+            return self._adopt_new(fresh(ticket), digest, body)
+        if not body and ticket.piece and str(digest) == f"sha256:{ticket.sha256}":
+            return self._adopt(_told(ticket, ticket.piece), digest, ticket.piece.key, ticket.piece.size)
+        upload = self._records.find(ticket)
         if upload.digest:
             return self._finished(upload, digest)
-        upload = self.append(upload, body, chunk)
-        self._prove(upload, digest)
-        blob = retried(lambda: self._adopt(upload, digest))
-        if blob.key != upload.key:
-            self._store.delete(upload.key)
+        upload = take_up(self._records, self._multipart, upload)
+        if body or chunk:
+            check_chunk(upload, chunk, len(body))
+            upload = self._append(upload, body, chunk) if body else upload
+        if self._proofs is not None and _is_long(upload, digest):
+            return self._proofs.settle(upload, digest, lambda: self._finished(self._records.find(upload), digest))
+        return self.prove(upload, digest)
+
+    def _adopt_new(self, upload: Upload, digest: Digest, body: bytes) -> Blob:
+        """All bytes came at once and are right: no record is needed before the last one."""
+        piece = self._put(upload, body)
+        try:
+            blob = self._adopt(upload, digest, piece.key, piece.size)
+        except (RegistryError, StoreFull):
+            self._store.delete(piece.key)
+            raise
+        if blob.key != piece.key:
+            self._store.delete(piece.key)  # finished before, by another piece
         return blob
+
+    def prove(self, upload: Upload, digest: Digest) -> Blob:
+        """Prove a recorded upload's bytes, however long that takes, and make them the blob; see ``finish``."""
+        try:
+            proven = self._proven(upload, digest)
+        except BlobMissing:
+            raise UploadUnknown from None
+        if proven is None:
+            self._drop(upload, refused=str(digest))
+            raise DigestMismatch(digest=str(digest))
+        blob = self._adopt(upload, digest, proven, upload.size)
+        for key in {proven, *(piece.key for piece in upload.pieces)} - {blob.key}:
+            self._store.delete(key)
+        return blob
+
+    def _proven(self, upload: Upload, digest: Digest) -> str | None:
+        """The key under which the upload's bytes lie as one object; None if they do not have the digest."""
+        if upload.sha256 and digest.algorithm == "sha256":
+            return upload.pieces[0].key if upload.sha256 == digest.hex else None
+        if len(upload.pieces) == 1:
+            return None if self._store.check(upload.pieces[0].key, digest) is None else upload.pieces[0].key
+        key = piece_key(upload.id)
+        return None if self._store.assemble(upload.pieces, key, digest) is None else key
+
+    def _adopt(self, upload: Upload, digest: Digest, key: str, size: int) -> Blob:
+        def adopt() -> Blob:
+            also = self._records.finished(upload, digest, key)
+            try:
+                blob = self._blobs.adopt(upload.repository, upload.name, digest, key, size, also=also)
+            except ConditionFailed:
+                current = self._records.find(upload)
+                if current.digest:
+                    return self._finished(current, digest)
+                raise
+            if blob.key != key:
+                self._store.delete(key)  # the registry has these bytes already
+            return blob
+
+        return retried(adopt)
 
     def _finished(self, upload: Upload, digest: Digest) -> Blob:
         blob = self._blobs.find(upload.repository, digest)
@@ -201,35 +200,9 @@ class Uploads:
             raise UploadUnknown
         return blob
 
-    def _prove(self, upload: Upload, digest: Digest) -> None:
-        stored = self._store.stat(upload.key)
-        if stored is None or stored.size < upload.size:
-            raise UploadUnknown
-        if stored.size > upload.size:
-            self._stage(upload.key, upload.size, b"")
-        try:
-            size = self._store.prove(upload.key, digest)
-        except BlobMissing:
-            raise UploadUnknown from None
-        if size != upload.size:
-            self._drop(upload)
-            raise DigestMismatch(digest=str(digest))
-
-    def _adopt(self, upload: Upload, digest: Digest) -> Blob:
-        changes: Attributes = {"digest": str(digest), EXPIRES: self._deadline()}
-        done = Update(upload_key(upload.id), set=changes, condition=All((Exists(), Lacks("digest"))))
-        also: list[Write] = [done, Delete(unfinished_key(upload.begun_at, upload.id))]
-        try:
-            return self._blobs.adopt(upload.repository, upload.name, digest, upload.key, upload.size, also=also)
-        except ConditionFailed:
-            current = self._find(upload.id, upload.name, upload.account)
-            if current.digest:
-                return self._finished(current, digest)
-            raise
-
-    def cancel(self, upload: Upload) -> None:
-        """End it and drop its bytes. Raises UploadUnknown if it was finished meanwhile."""
-        self._drop(upload)
+    def cancel(self, ticket: Ticket) -> None:
+        """End it and drop its bytes. Raises UploadUnknown if there is none, or it was finished meanwhile."""
+        self._drop(self._records.under_way(ticket))
 
     def sweep(self, limit: int) -> int:
         """Drop up to ``limit`` uploads that expired unfinished, oldest first; how many were dropped."""
@@ -238,15 +211,10 @@ class Uploads:
             if dropped == limit:
                 break
             identifier = last_segment(item.key.sort)
-            attributes = self._table.get(upload_key(identifier))
-            if attributes is not None and number(attributes, EXPIRES) > self._now():
+            attributes = self._records.read(identifier)
+            if attributes is not None and number(attributes, EXPIRES) > self._records.now():
                 continue
-            try:
-                self._expire(identifier, item.key)
-            except ConditionFailed:
-                continue  # finished just now
-            self._store.delete(upload_bytes(identifier))
-            dropped += 1
+            dropped += self._expire(identifier, item)
         return dropped
 
     def _unfinished(self) -> Iterator[Item]:
@@ -255,44 +223,27 @@ class Uploads:
             yield from items
             after = items[-1].key.sort
 
-    def _expire(self, identifier: str, index: Key) -> None:
-        """Raises ConditionFailed if it was finished just now."""
-        settled(lambda: self._table.transact([Delete(upload_key(identifier), Lacks("digest")), Delete(index)]))
-
-    def _drop(self, upload: Upload) -> None:
-        """The record goes first: bytes without a record are waste, a record without bytes would be a promise."""
-        index = Delete(unfinished_key(upload.begun_at, upload.id))
-        unfinished = All((Exists(), Lacks("digest")))
+    def _expire(self, identifier: str, index: Item) -> bool:
+        attributes = self._records.read(identifier) or {}  # the table may have dropped it by itself
         try:
-            settled(lambda: self._table.transact([Delete(upload_key(upload.id), unfinished), index]))
-        except ConditionFailed:
-            raise UploadUnknown from None
-        self._store.delete(upload.key)
+            self._records.end(identifier)
+        except UploadUnknown:
+            settled(lambda: self._table.write(Delete(index.key)))
+            return False  # finished just now
+        self._drop_bytes(identifier, str(attributes.get("writing", "")), str(attributes.get("multipart", "")))
+        return True
 
-    def _stage(self, key: str, offset: int, content: bytes) -> int:
-        try:
-            return self._store.append(key, offset, content)
-        except WrongOffset as wrong:
-            raise RangeInvalid(wrong.size) from None
+    def _drop(self, upload: Upload, refused: str = "") -> None:
+        self._records.end(upload.id, refused)
+        self._drop_bytes(upload.id, upload.writing, upload.multipart)
 
-    def _record(self, upload: Upload, size: int, condition: Equals) -> Upload:
-        deadline = self._deadline()
-        self._update(upload, {"size": size, EXPIRES: deadline}, condition)
-        return replace(upload, size=size, expires_at=deadline)
-
-    def _update(self, upload: Upload, changes: Attributes, condition: Equals | Lacks) -> None:
-        unfinished = All((Exists(), Lacks("digest"), condition))
-        try:
-            settled(lambda: self._table.write(Update(upload_key(upload.id), set=changes, condition=unfinished)))
-        except ConditionFailed:
-            current = self.get(upload.id, upload.name, upload.account)
-            raise RangeInvalid(current.size, "another request wrote to this upload meanwhile") from None
-
-    def _now(self) -> int:
-        return int(self._clock.now().timestamp())
-
-    def _deadline(self) -> int:
-        return self._now() + LIFETIME
+    def _drop_bytes(self, identifier: str, writing: str = "", multipart: str = "") -> None:
+        if multipart and self._multipart is not None:
+            self._multipart.abort(writing, multipart)
+        elif writing:
+            self._store.delete(writing)
+        for stored in list(self._store.list(pieces_prefix(identifier))):
+            self._store.delete(stored.key)
 
 
 def check_algorithm(text: str) -> None:
@@ -304,44 +255,29 @@ def check_algorithm(text: str) -> None:
         raise UploadInvalid(f"digest-algorithm must be one of {', '.join(sorted(ALGORITHMS))}", algorithm=text[:100])
 
 
-def _check_chunk(upload: Upload, chunk: Chunk | None, length: int | None) -> None:
-    if chunk is None:
-        return
-    if length is not None and chunk.length != length:
-        raise SizeInvalid("Content-Range and the length of the body differ", announced=chunk.length, received=length)
-    if chunk.start != upload.size:
-        raise RangeInvalid(upload.size)
+def _with_room(upload: Upload) -> Upload:
+    if len(upload.pieces) >= MAX_PIECES:
+        raise UploadInvalid(f"an upload has {MAX_PIECES} chunks at most; send larger ones")
+    return upload
 
 
-def _attributes(upload: Upload) -> Attributes:
-    return {
-        "repository": upload.repository,
-        "name": str(upload.name),
-        "account": upload.account,
-        "size": upload.size,
-        "until": upload.until,
-        "writer": upload.writer,
-        "begun_at": upload.begun_at,
-        EXPIRES: upload.expires_at,
-    }
+def _is_long(upload: Upload, digest: Digest) -> bool:
+    return upload.size > AT_ONCE and not (upload.sha256 and digest.algorithm == "sha256")
 
 
-def _upload(identifier: str, attributes: Attributes) -> Upload:
+def _ticket(upload: Upload) -> Ticket:
+    return Ticket(upload.id, upload.repository, upload.name, upload.account, upload.expires_at, upload.size)
+
+
+def _told(ticket: Ticket, piece: Piece) -> Upload:
+    """The upload as its ticket has it."""
     return Upload(
-        id=identifier,
-        repository=text(attributes, "repository"),
-        name=RepositoryName.parse(text(attributes, "name")),
-        account=text(attributes, "account"),
-        key=upload_bytes(identifier),
-        size=number(attributes, "size"),
-        until=number(attributes, "until"),
-        writer=text(attributes, "writer"),
-        digest=text(attributes, "digest") if "digest" in attributes else "",
-        begun_at=number(attributes, "begun_at"),
-        expires_at=number(attributes, EXPIRES),
+        ticket.id,
+        ticket.repository,
+        ticket.name,
+        ticket.account,
+        ticket.expires_at,
+        pieces=(piece,),
+        sha256=ticket.sha256,
+        is_recorded=True,
     )
-
-
-def upload_bytes(identifier: str) -> str:
-    """The store's key of an upload's bytes; nothing else ever lies there."""
-    return f"data/{identifier}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chalicelib.registry.errors import RegistryError
-from infra.local.downloads import LinkedBlobs
+from infra.local.asgi import ServerBlobs
 from infra.local.edge import Edge, store_of
 from infra.local.events import Answer, Application, Head, answer_of, event_of
 from infra.local.housekeeping import Chore
@@ -19,6 +19,7 @@ from infra.local.settings import CannotStart
 
 EXPIRE_UPLOADS_SECONDS = 300.0
 EXPIRE_RECORDS_SECONDS = 60.0
+SWEEP_STORAGE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Parts:
     """What a server is put together from."""
 
     app: Application
-    blobs: LinkedBlobs
+    blobs: ServerBlobs
     refusal: Refusal
     edge: Edge
     ensure_admin: Callable[[str], bool]
@@ -50,7 +51,7 @@ def load() -> Parts:
     from app import app
     from chalicelib.entry import schedules
 
-    wiring.disk_blobs().drop_staged(unless=wiring.registry().uploads.owns)
+    wiring.disk_blobs().drop_staged()
     return Parts(
         app=app,
         blobs=wiring.disk_blobs(),
@@ -61,6 +62,7 @@ def load() -> Parts:
         chores=(
             Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),
             Chore("expiry of records", EXPIRE_RECORDS_SECONDS, lambda: table.drop_expired(int(time.time()))),
+            Chore("sweep of the store", SWEEP_STORAGE_SECONDS, partial(schedules.sweep_storage, {}, None)),
         ),
     )
 

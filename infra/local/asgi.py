@@ -3,7 +3,7 @@
 /_relay/...            404: only the server itself may send these to the application
 /_blobs/<key>?...      a signed link: bytes from the BlobStore
 the edge's own answer  a challenge, or the refusal of an upload
-relay                  an upload's large or unannounced body, streamed into the BlobStore
+relay                  an upload's large or unannounced body, staged in the store
 the rest               one event with the whole body, up to what the gateway lets through
 """
 
@@ -14,7 +14,7 @@ import logging
 import posixpath
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from infra.local.answers import refused, write, write_and_close
 from infra.local.body import Body, ClientGone, Receive, Send
@@ -25,7 +25,7 @@ from infra.local.heads import HeadInvalid, HeadTooLarge, Sources, head_of
 from infra.local.inline import Inline, MaySend, Sender, anybody
 from infra.local.logins import Logins, proves_account
 from infra.local.pulls import Pulls
-from infra.local.relay import Refusal, Relay
+from infra.local.relay import Refusal, Relay, StagingBlobs
 
 log = logging.getLogger("slipway.server")
 
@@ -41,13 +41,17 @@ class Pools(NamedTuple):
     logins: Executor
 
 
+class ServerBlobs(LinkedBlobs, StagingBlobs, Protocol):
+    """What the server asks of the store beside it."""
+
+
 class Gateway:
     """The ASGI application."""
 
     def __init__(
         self,
         app: Application,
-        blobs: LinkedBlobs,
+        blobs: ServerBlobs,
         pools: Pools,
         sources: Sources,
         refusal: Refusal,

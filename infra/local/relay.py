@@ -1,13 +1,15 @@
-"""The relay lane: a large upload's bytes go to the BlobStore beside the application, which judges it before and after.
+"""The relay lane: a large body's bytes are staged in the store beside the application, which judges it before and after.
 
     POST /_relay<path>/open    the client's Authorization and query, {"content_range", "content_length"}
                                -> 200 {"key", "offset", "writer"}; any other answer is the client's
-    append(key, offset, block) ...  one block in flight, one being filled: a slow disk slows the client, not the memory
+    append(key, 0, block) ...  one block in flight, one being filled: a slow disk slows the client, not the memory
     POST /_relay<path>/close   {"writer", "size"}, with "digest" from a PUT -> the client's answer, 202 or 201
 
-``<path>`` is the upload's; what comes here is the edge's choice. A POST with a digest begins an upload first and goes on as a
-PUT. A client that is cut off leaves what was written, closed without a digest, for it to resume; but of an upload that was
-begun here, which nobody else knows of, nothing is left. Where the store is full, what came is cut off again.
+``<path>`` is the upload's; what comes here is the edge's choice. ``key`` is this request's alone; ``offset`` is where its body
+begins in the upload, ``size`` where it ends, which is the same place if nothing is staged. The application seals what is
+staged. A POST with a digest begins an upload first and goes on as a PUT. A client that is cut off leaves what was written,
+closed without a digest, for it to resume; but of an upload that was begun here, which nobody else knows of, nothing is left.
+Where the store is full, what came is dropped again.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
-from typing import NamedTuple, TypeAlias
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
-from chalicelib.registry.ports import BlobStore, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobStore, Staging, StoreFull, WrongOffset
 from infra.local.answers import refused
 from infra.local.body import Body, ClientGone
 from infra.local.events import Answer, Head
@@ -33,6 +36,10 @@ BLOCK = 1024 * 1024
 Call: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
 CallNow: TypeAlias = Callable[[Head, bytes], Answer]
 Refusal: TypeAlias = Callable[[RegistryError], Answer]
+
+
+class StagingBlobs(BlobStore, Staging, Protocol):
+    """A BlobStore that objects grow in."""
 
 
 class _HandOver(Exception):
@@ -55,7 +62,7 @@ class Relay:
     """Uploads by the relay lane; one instance serves all of them. ``call`` asks the application from a thread, ``call_now``
     from where it is called."""
 
-    def __init__(self, call: Call, call_now: CallNow, blobs: BlobStore, pool: Executor, refusal: Refusal) -> None:
+    def __init__(self, call: Call, call_now: CallNow, blobs: StagingBlobs, pool: Executor, refusal: Refusal) -> None:
         self._call = call
         self._call_now = call_now
         self._blobs = blobs
@@ -98,46 +105,42 @@ class Relay:
         return _Opened(str(told["key"]), int(told["offset"]), str(told["writer"]), begun)
 
     async def _receive(self, head: Head, opened: _Opened, body: Body) -> int:
-        """Stage the body; where it ends. If it does not come to its end, see ``_give_up``."""
-        staging = _Staging(self._blobs, self._pool, opened.key, opened.offset)
+        """Stage the body; where in the upload it ends. If it does not come to its end, see ``_give_up``."""
+        staging = _Staged(self._blobs, self._pool, opened.key)
         try:
             await staging.take(body)
         except WrongOffset as error:
-            # Someone else cut or sealed the staged bytes; the record must not promise more than there is.
-            await self._give_up(head, opened, min(staging.offset, error.size))
-            raise _HandOver(_with_range(self._refusal(RangeInvalid(error.size)), error.size)) from error
+            # Somebody dropped what was staged: the upload was given up, or goes on from where this body began.
+            await self._give_up(head, opened, await self._drop(opened, staging.size))
+            raise _HandOver(_with_range(self._refusal(RangeInvalid(opened.offset)), opened.offset)) from error
         except StoreFull as error:
             log.warning("the disk is full: an upload to %s is refused", head.path)
-            await self._give_up(head, opened, await self._cut(opened, staging.offset))
+            await self._give_up(head, opened, await self._drop(opened, staging.size))
             raise _HandOver(self._refusal(OutOfSpace())) from error
         except ClientGone:
-            await self._give_up(head, opened, staging.offset)
+            await self._give_up(head, opened, opened.offset + staging.size)
             raise
         except asyncio.CancelledError:
-            # The server stops, and whatever is awaited now is cancelled in its turn: so this one call holds up the loop.
-            self._call_now(*self._told(head, "close", {"writer": opened.writer, "size": staging.offset}))
+            # The server stops, and whatever is awaited now is cancelled in its turn: so this holds up the loop.
+            staging.settle_now()
+            told = {"writer": opened.writer, "size": opened.offset + staging.size}
+            self._call_now(*self._told(head, "close", told))
             raise
         except Exception as error:
             log.exception("writing an upload failed")
-            await self._give_up(head, opened, staging.offset)
+            await self._give_up(head, opened, opened.offset + staging.size)
             raise _HandOver(refused(500, "UNKNOWN", "the registry could not store the content")) from error
-        return staging.offset
+        return opened.offset + staging.size
 
-    async def _cut(self, opened: _Opened, written: int) -> int:
-        """Take back what this request staged, which a full store has better use for; where the staged bytes end then."""
+    async def _drop(self, opened: _Opened, staged: int) -> int:
+        """Take back what this request staged, which a full store has better use for; where the upload ends then."""
         loop = asyncio.get_running_loop()
         try:
-            cut = await loop.run_in_executor(self._pool, self._cut_now, opened)
-        except (WrongOffset, StoreFull, OSError):
-            log.exception("cutting an upload back failed")
-            cut = None
-        return written if cut is None else cut
-
-    def _cut_now(self, opened: _Opened) -> int | None:
-        # Of an upload that was cancelled meanwhile an append of nothing would make a new one, for nobody to take away.
-        if self._blobs.stat(opened.key) is None:
-            return None
-        return self._blobs.append(opened.key, opened.offset, b"")
+            await loop.run_in_executor(self._pool, self._blobs.delete, opened.key)
+        except OSError:
+            log.exception("dropping what was staged failed")
+            return opened.offset + staged
+        return opened.offset
 
     async def _give_up(self, head: Head, opened: _Opened, size: int) -> None:
         """Close with ``size`` bytes, for the client to resume; and cancel what only this request knew of. Should the client's
@@ -168,31 +171,41 @@ class Relay:
         return Head("POST", f"/_relay{head.path}/{verb}", query, headers, (), head.source, head.protocol), body
 
 
-class _Staging:
-    """Bytes on their way under one key; ``offset`` is where the acknowledged ones end."""
+class _Staged:
+    """Bytes on their way under one key; ``size`` is how many are acknowledged."""
 
-    def __init__(self, blobs: BlobStore, pool: Executor, key: str, offset: int) -> None:
-        self._blobs = blobs
+    def __init__(self, staging: Staging, pool: Executor, key: str) -> None:
+        self._staging = staging
         self._pool = pool
         self._key = key
-        self._writing: asyncio.Future[int] | None = None
-        self.offset = offset
+        self._writing: Future[int] | None = None
+        self.size = 0
 
     async def take(self, body: Body) -> None:
         """Stage the whole body. Raises ClientGone after what came was written, and whatever ``append`` raises."""
-        loop = asyncio.get_running_loop()
         try:
             async for block in body.blocks(BLOCK):
                 await self._settle()
-                self._writing = loop.run_in_executor(self._pool, self._blobs.append, self._key, self.offset, block)
+                self._writing = self._pool.submit(self._staging.append, self._key, self.size, block)
         finally:
             await self._settle()
 
     async def _settle(self) -> None:
         """Wait for the block in flight, so that no two writes meet and no close overtakes a write."""
+        if self._writing is None:
+            return
+        try:
+            self.size = await asyncio.wrap_future(self._writing)
+        finally:
+            if self._writing.done():
+                self._writing = None
+
+    def settle_now(self) -> None:
+        """The same, holding up the loop, whether that write fails or not."""
         writing, self._writing = self._writing, None
         if writing is not None:
-            self.offset = await writing
+            with suppress(Exception):
+                self.size = writing.result()
 
 
 def _split_digest(query: str) -> tuple[str, str]:
@@ -211,7 +224,7 @@ def _emptied(head: Head) -> Head:
 
 
 def _with_range(answer: Answer, size: int) -> Answer:
-    """The staged range, which a client resumes by; an empty upload is 0-0 as at its beginning."""
+    """What has arrived, which a client resumes by; an empty upload is 0-0 as at its beginning."""
     if any(name == b"range" for name, _ in answer.headers):
         return answer
     return answer._replace(headers=[*answer.headers, (b"range", b"0-%d" % max(0, size - 1))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ sizes = st.lists(
 
 def _pieces_of(plan: list[Stretch], given_sizes: list[int]) -> list[tuple[int, int]]:
     """Where in the whole each stretch that is copied begins by its own word, and where by those before it."""
-    begins = [sum(given_sizes[:index]) for index in range(len(given_sizes))]
+    begins = list(accumulate(given_sizes, initial=0))
     position, places = 0, []
     for stretch in plan:
         if stretch.piece is not None:

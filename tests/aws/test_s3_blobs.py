@@ -533,7 +533,7 @@ def test_an_own_ca_is_trusted_where_one_is_named(tmp_path: Path, clock: FrozenCl
 class NothingThere(BaseHTTPRequestHandler):
     """A store without objects."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 (the name that http.server looks for)
+    def do_HEAD(self) -> None:
         self.send_error(404)
 
     def log_message(self, *_: object) -> None:

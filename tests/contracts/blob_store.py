@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, Shown
+from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, ProofLong, Shown
 from tests.frozen_clock import FrozenClock
 
 UPLOAD = "data/0123456789abcdef0123456789abcdef"
@@ -102,9 +103,25 @@ class WholeContract:
             assert store.check(KEY, Digest.of(content + b"\0", algorithm)) is None
         assert content_of(store, KEY) == content
 
+    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+    def test_a_check_within_its_limit_is_made(self, store: BlobStore, algorithm: str) -> None:
+        """Beyond it, whether it is made depends on what the store knows already."""
+        content = b"0123456789" * 1_000
+        store.put(KEY, content)
+        for limit in (len(content), len(content) + 1):
+            assert store.check(KEY, Digest.of(content, algorithm), limit=limit) == len(content)
+            assert store.check(KEY, Digest.of(b"something else", algorithm), limit=limit) is None
+        for limit in (0, len(content) - 1):
+            with suppress(ProofLong):
+                assert store.check(KEY, Digest.of(content, algorithm), limit=limit) == len(content)
+            with suppress(ProofLong):
+                assert store.check(KEY, Digest.of(b"something else", algorithm), limit=limit) is None
+
     def test_nothing_to_check(self, store: BlobStore) -> None:
         with pytest.raises(BlobMissing):
             store.check(KEY, WRONG)
+        with pytest.raises(BlobMissing):
+            store.check(KEY, WRONG, limit=0)
         store.put(KEY, b"layer")
         store.delete(KEY)
         for algorithm in ("sha256", "sha512"):

@@ -7,7 +7,9 @@ from base64 import urlsafe_b64encode
 from typing import Any
 
 from chalicelib.local.system_clock import SystemClock
-from chalicelib.wire.distribution.state import Lane, State, UploadStates
+from chalicelib.registry.names import RepositoryName
+from chalicelib.registry.upload_records import Ticket
+from chalicelib.wire.distribution.state import Lane, UploadStates
 from infra.local.edge import API, Edge, Passed, store_of
 from infra.local.events import Answer, Head
 from tests.surface import UPLOAD_KEYS
@@ -38,7 +40,8 @@ def bearer(*names: str) -> str:
 
 def state(upload: str = "u", name: str = "a", lane: Lane = Lane.OPEN, expires_at: int = FAR, account: str = "admin") -> str:
     """A signed one."""
-    return UploadStates(lambda: KEYS, SystemClock()).sign(State(upload, name, REPOSITORY, account, lane, expires_at))
+    ticket = Ticket(upload, REPOSITORY, RepositoryName.parse(name), account, expires_at)
+    return UploadStates(lambda: KEYS, SystemClock()).sign(ticket, lane)
 
 
 def edge(*, direct: bool = True, relay: bool = True, **changed: str) -> Edge:

@@ -237,7 +237,7 @@ def test_without_its_state_an_upload_is_unknown(query: str) -> None:
 def test_keys_overlap_and_a_key_that_is_not_here_yet_is_waited_for() -> None:
     old, _ = KEYS.items()
     told = UploadStates(lambda: KEYS, SystemClock()).verify(state(UPLOAD))
-    by_old = UploadStates(lambda: dict([old]), SystemClock()).sign(told)
+    by_old = UploadStates(lambda: dict([old]), SystemClock()).sign(told, Lane.OPEN)
     for text in (state(upload=UPLOAD), by_old):
         assert refusal(EDGE.request(put(f"{PATH}?_state={text}&digest={DIGEST}"))) == (0, STORAGE)
     late = Edge(store_of(REALM, SERVICE, dict([old]), direct=True, relay=True))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from chalicelib.registry.access import Account, Caller
 from chalicelib.registry.blobs import Blobs
@@ -11,6 +12,7 @@ from chalicelib.registry.images import Images
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.uploads import Uploads
@@ -22,6 +24,15 @@ class AccountSource(Protocol):
     """Finds the account that a token speaks for, as it is now."""
 
     def find(self, name: str) -> Account | None: ...
+
+
+Attests: TypeAlias = Callable[[str, int, str, str], bool]
+"""Whether a relay that is trusted says so: (writer's text, size, SHA-256 in hex, attestation)."""
+
+
+def nobody_attests(_writer: str, _size: int, _sha256: str, _attestation: str) -> bool:
+    """No relay is trusted: what it says about bytes is proven."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,11 @@ class Registry:
     referrers: Referrers
     accounts: AccountSource
     states: UploadStates
+    staged_relay: StagedRelay | None = None
+    parts_relay: PartsRelay | None = None
+    attests: Attests = nobody_attests
+    warning: str = ""
+    """What whoever begins an upload is told about bodies that will not pass here, "" for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.Unsupported: (405, "UNSUPPORTED"),
     errors.EndpointUnknown: (404, "UNSUPPORTED"),
     errors.Busy: (429, "TOOMANYREQUESTS"),
+    errors.Unproven: (429, "TOOMANYREQUESTS"),
     errors.OutOfSpace: (507, "UNAVAILABLE"),
 }
 
@@ -61,7 +62,7 @@ def _entry(code: str, message: str, detail: Mapping[str, object]) -> dict[str, o
 def _headers(error: RegistryError) -> dict[str, str]:
     if isinstance(error, errors.RangeInvalid):
         return {"Range": f"0-{max(0, error.size - 1)}"}
-    if isinstance(error, errors.Busy):
+    if isinstance(error, errors.Busy | errors.Unproven):
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.Unsupported) and error.allowed:
         return {"Allow": ", ".join(error.allowed)}

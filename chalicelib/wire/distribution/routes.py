@@ -12,7 +12,7 @@ from enum import Enum
 
 from chalicelib.registry.errors import EndpointUnknown, NameInvalid, Unsupported
 from chalicelib.registry.names import RepositoryName
-from chalicelib.wire.distribution import blobs, lists, manifests, uploads
+from chalicelib.wire.distribution import blobs, lists, manifests, relays, uploads
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
 
@@ -73,8 +73,12 @@ ROUTES = (
     _row("DELETE", "/v2/<name>/manifests/<reference>", Access.DELETE, manifests.delete_manifest),
     _row("GET", "/v2/<name>/tags/list", Access.PULL, lists.list_tags),
     _row("GET", "/v2/<name>/referrers/<reference>", Access.PULL, lists.list_referrers),
-    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/open", Access.PUSH, uploads.open_relay),
-    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/close", Access.WRITER, uploads.close_relay),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/open", Access.PUSH, relays.open_staged),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/close", Access.WRITER, relays.close_staged),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/begin", Access.PUSH, relays.begin_parts),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/parts", Access.WRITER, relays.part_urls),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/end", Access.WRITER, relays.end_parts),
+    _row("POST", "/_relay/v2/<name>/blobs/uploads/<reference>/abort", Access.WRITER, relays.abort_parts),
 )
 
 

@@ -1,25 +1,24 @@
 """Uploads: end-4 begin, end-5 chunk, end-6 finish, end-11 mount, end-13 status, end-14 cancel.
 
-The bodies here are whole and small (the inline lane). A large or endless one is streamed into the BlobStore beside the
-application by a relay, which calls ``open_relay`` before and ``close_relay`` after. Where to send the next bytes is said
-with a signed state (see ``state``), without which no step is taken.
+The bodies here are whole and small (the inline lane); larger ones go by a relay (``relays.py``) or straight to the store.
+Where to send the next bytes is said with a signed state (see ``state``), without which no step is taken.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
+from dataclasses import replace
 
 from chalicelib.registry.access import PULL, PUSH, allowed_actions
 from chalicelib.registry.blobs import Blob
-from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadInvalid, UploadUnknown
+from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadUnknown
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.repositories import Repository
-from chalicelib.registry.uploads import Chunk, Upload, check_algorithm
+from chalicelib.registry.upload_records import Chunk, Ticket, Upload
+from chalicelib.registry.uploads import check_algorithm
 from chalicelib.wire.distribution.call import Call
-from chalicelib.wire.distribution.state import PARAMETER, Lane, State
+from chalicelib.wire.distribution.state import PARAMETER, Lane
 from chalicelib.wire.http import Response
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?", re.ASCII)
@@ -34,14 +33,22 @@ def begin_upload(call: Call) -> Response:
     if request.first("mount"):
         blob = _mount(call, Digest.parse(request.first("mount")), request.first("from"))
         if blob is not None:
-            return _created(call.name, blob)
+            return created(call.name, blob)
     repository = call.registry.repositories.ensure(call.name)
     upload = call.registry.uploads.begin(repository, call.caller.account)
     if digest is None:
-        return _accepted(call, upload, Lane.OPEN)
-    account = call.caller.account
-    blob = call.registry.uploads.finish(upload.id, call.name, account, digest, body=request.body, chunk=None)
-    return _created(call.name, blob)
+        told = accepted(call, upload, Lane.OPEN)
+        return replace(told, headers={**told.headers, "Warning": call.registry.warning}) if call.registry.warning else told
+    return created(call.name, call.registry.uploads.finish(ticket_of(upload), digest, body=request.body))
+
+
+def large_bodies_warning(lanes: Collection[str]) -> str:
+    """A Warning header's value (RFC 7234, 5.5) for who begins an upload where bodies over 4 MiB do not pass in every way; ""
+    where they do. ``lanes`` are those that the edge has beside the inline one."""
+    if "relay" in lanes:
+        return ""
+    whole = "a client that sends a layer as one PUT (containerd, Docker 29, oras, Helm), or " if "direct" in lanes else ""
+    return f'299 - "layers over 4 MiB need {whole}slipway relay --upstream on your machine"'
 
 
 def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
@@ -63,24 +70,17 @@ def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
 
 def append_chunk(call: Call) -> Response:
     """PATCH: 202 and how much has arrived."""
-    upload = _under_way(call)
-    chunk = _content_range(call.request.header("content-range"), upload)
-    return _accepted(call, call.registry.uploads.append(upload, call.request.body, chunk), Lane.INLINE)
+    ticket = verified_ticket(call)
+    chunk = content_range(call.request.header("content-range"), ticket.size)
+    return accepted(call, call.registry.uploads.append(ticket, call.request.body, chunk), Lane.INLINE)
 
 
 def finish_upload(call: Call) -> Response:
     """PUT: the last bytes, if any, and 201 if all of them hash to ``digest=``."""
-    _verify_state(call)
+    ticket = verified_ticket(call)
     digest = _digest(call)
-    blob = call.registry.uploads.finish(
-        call.reference,
-        call.name,
-        call.caller.account,
-        digest,
-        body=call.request.body,
-        chunk=_content_range(call.request.header("content-range"), None),
-    )
-    return _created(call.name, blob)
+    chunk = content_range(call.request.header("content-range"), ticket.size)
+    return created(call.name, call.registry.uploads.finish(ticket, digest, body=call.request.body, chunk=chunk))
 
 
 def _digest(call: Call) -> Digest:
@@ -93,97 +93,66 @@ def _digest(call: Call) -> Digest:
 
 def upload_status(call: Call) -> Response:
     """GET: 204 and how much has arrived."""
-    upload = _under_way(call)
+    upload = call.registry.uploads.get(verified_ticket(call))
     return Response(204, _progress(call, upload, Lane.INLINE if upload.size else Lane.OPEN))
 
 
 def cancel_upload(call: Call) -> Response:
     """DELETE: 204, and its bytes are dropped."""
-    call.registry.uploads.cancel(_under_way(call))
+    call.registry.uploads.cancel(verified_ticket(call))
     return Response(204)
 
 
-def open_relay(call: Call) -> Response:
-    """A relay asks to write: JSON ``{content_range, content_length}`` of the client's request, either may be null.
+def content_range(header: str, size: int) -> Chunk | None:
+    """The place that Content-Range names, None without one; ``size`` is where the next chunk goes, for the refusal.
 
-    200 with ``{key, offset, writer}``: append to ``key`` from ``offset`` on, and name ``writer`` when done.
+    Raises RangeInvalid.
     """
-    asked = _json(call)
-    upload = _under_way(call)
-    chunk = _content_range(str(asked.get("content_range") or ""), upload)
-    length = asked.get("content_length")
-    opened = call.registry.uploads.open(upload, chunk, length if isinstance(length, int) else None)
-    body = json.dumps({"key": opened.key, "offset": opened.size, "writer": opened.writer}).encode()
-    return Response(200, {"Content-Type": "application/json"}, body)
-
-
-def close_relay(call: Call) -> Response:
-    """A relay has written: JSON ``{writer, size}``, and ``digest`` if that was all. The answer is the client's.
-
-    The writer's secret stands for the client, whose token was checked when it was given: that may have expired since.
-    """
-    told = _json(call)
-    writer, size, digest = told.get("writer"), told.get("size"), told.get("digest")
-    if not isinstance(writer, str) or not isinstance(size, int) or size < 0 or not isinstance(digest, str | None):
-        raise UploadInvalid
-    uploads = call.registry.uploads
-    upload = uploads.close(uploads.written_by(call.reference, call.name, writer), writer, size)
-    if digest is None:
-        return _accepted(call, upload, Lane.RELAY)
-    blob = uploads.finish(upload.id, upload.name, upload.account, Digest.parse(digest), body=b"", chunk=None)
-    return _created(call.name, blob)
-
-
-def _json(call: Call) -> Mapping[str, Any]:
-    try:
-        told = json.loads(call.request.body)
-    except (ValueError, RecursionError):
-        raise UploadInvalid from None
-    if not isinstance(told, dict):
-        raise UploadInvalid
-    return told
-
-
-def _content_range(header: str, upload: Upload | None) -> Chunk | None:
     if not header:
         return None
     match = _CONTENT_RANGE.fullmatch(header.strip())
     if match is None or int(match[2]) < int(match[1]):
-        raise RangeInvalid(upload.size if upload else 0, "Content-Range must be <first byte>-<last byte>")
+        raise RangeInvalid(size, "Content-Range must be <first byte>-<last byte>")
     return Chunk(int(match[1]), int(match[2]) - int(match[1]) + 1)
 
 
-def _verify_state(call: Call) -> None:
-    """Raises UploadUnknown unless the request's state is good for this upload, this name and this caller. Repeated it is as
-    good as once."""
+def verified_ticket(call: Call) -> Ticket:
+    """What the request's state says, if it is good for this upload, this name and this caller; repeated it is as good as once.
+
+    Raises UploadUnknown.
+    """
     texts = set(call.request.query.get(PARAMETER, ()))
     if len(texts) != 1:
         raise UploadUnknown
-    state = call.registry.states.verify(texts.pop())
-    if (state.upload, state.name, state.account) != (call.reference, str(call.name), call.caller.account):
+    ticket = call.registry.states.verify(texts.pop())
+    if (ticket.id, ticket.name, ticket.account) != (call.reference, call.name, call.caller.account):
         raise UploadUnknown
+    return ticket
 
 
-def _under_way(call: Call) -> Upload:
-    """The upload that the request is about. Raises UploadUnknown."""
-    _verify_state(call)
-    return call.registry.uploads.get(call.reference, call.name, call.caller.account)
+def ticket_of(upload: Upload) -> Ticket:
+    """What is known of an upload, to be told with its Location."""
+    piece = upload.pieces[0] if len(upload.pieces) == 1 else None
+    told = (upload.id, upload.repository, upload.name, upload.account, upload.expires_at)
+    return Ticket(*told, upload.size, piece, upload.sha256)
 
 
 def _progress(call: Call, upload: Upload, lane: Lane) -> dict[str, str]:
-    # A relay holds parts of its own: what it has begun goes on there, whatever way one small chunk came.
+    # What a relay has begun goes on there: it may hold the last request open for longer than an application can.
     lane = Lane.RELAY if upload.writer else lane
-    state = State(upload.id, str(upload.name), upload.repository, upload.account, lane, upload.expires_at)
+    state = call.registry.states.sign(ticket_of(upload), lane)
     return {
-        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}?{PARAMETER}={call.registry.states.sign(state)}",
+        "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}?{PARAMETER}={state}",
         "Range": f"0-{max(0, upload.size - 1)}",
         "Docker-Upload-UUID": upload.id,
     }
 
 
-def _accepted(call: Call, upload: Upload, lane: Lane) -> Response:
+def accepted(call: Call, upload: Upload, lane: Lane) -> Response:
+    """202, and where to go on."""
     return Response(202, _progress(call, upload, lane))
 
 
-def _created(name: RepositoryName, blob: Blob) -> Response:
+def created(name: RepositoryName, blob: Blob) -> Response:
+    """201, and where the blob is."""
     return Response(201, {"Location": f"/v2/{name}/blobs/{blob.digest}", "Docker-Content-Digest": str(blob.digest)})

@@ -37,6 +37,11 @@ def finish(surface: Surface, location: str, content: bytes, body: bytes = b"", a
     return surface.call("PUT", f"{location}&digest={Digest.of(content, algorithm)}", body)
 
 
+def staging(surface: Surface) -> MemoryBlobs:
+    assert isinstance(surface.store, MemoryBlobs)
+    return surface.store
+
+
 def assert_nothing_stored(surface: Surface, *contents: bytes) -> None:
     for content in contents:
         for algorithm in ("sha256", "sha512"):
@@ -271,7 +276,7 @@ def test_each_location_carries_the_lane(surface: Surface) -> None:
     location = surface.call("PATCH", location, b"a").headers["Location"]
     assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "inline"
     told = json.loads(relay(surface, location, "open", {}).body)
-    surface.store.append(told["key"], 1, b"b")
+    staging(surface).append(told["key"], 0, b"b")
     location = relay(surface, location, "close", {"writer": told["writer"], "size": 2}).headers["Location"]
     assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "relay"
     assert lane(surface.call("PATCH", location, b"c").headers["Location"]) == "relay"
@@ -379,11 +384,13 @@ def test_a_relay_stages_beside_the_program(surface: Surface) -> None:
     location = begin(surface)
     opened = relay(surface, location, "open", {"content_range": None, "content_length": None})
     told = json.loads(opened.body)
-    size = surface.store.append(told["key"], told["offset"], b"streamed")
+    assert told["offset"] == 0
+    size = staging(surface).append(told["key"], 0, b"streamed")
     closed = relay(surface, location, "close", {"writer": told["writer"], "size": size})
     assert (closed.status, closed.headers["Range"]) == (202, "0-7")
     again = json.loads(relay(surface, location, "open", {"content_range": "8-11", "content_length": 4}).body)
-    surface.store.append(again["key"], again["offset"], b" too")
+    assert again["offset"] == 8
+    staging(surface).append(again["key"], 0, b" too")
     digest = Digest.of(b"streamed too")
     done = relay(surface, location, "close", {"writer": again["writer"], "size": 12, "digest": str(digest)})
     assert done.status == 201
@@ -398,17 +405,30 @@ def test_a_relay_is_refused_like_a_client(surface: Surface) -> None:
     assert relay(surface, location, "open", []).status == 400
     assert relay(surface, f"{UPLOADS}{'0' * 32}", "open", {}).status == 404
     for told in ({"writer": "", "size": 0}, {"writer": "guess", "size": 0}, {"size": 0}, {"writer": "w", "size": "0"}, 1):
-        assert relay(surface, location, "close", told).status in {400, 416}
+        assert relay(surface, location, "close", told).status in {400, 404}
 
 
 def test_an_earlier_writer_cannot_close(surface: Surface) -> None:
     location = begin(surface)
     first = json.loads(relay(surface, location, "open", {}).body)
     second = json.loads(relay(surface, location, "open", {}).body)
-    assert relay(surface, location, "close", {"writer": first["writer"], "size": 0}).status == 416
-    surface.store.append(second["key"], 0, b"bytes")
-    assert relay(surface, location, "close", {"writer": second["writer"], "size": 6}).status == 416
+    for told, content in ((first, b"late"), (second, b"bytes")):
+        staging(surface).append(told["key"], 0, content)
+    assert relay(surface, location, "close", {"writer": first["writer"], "size": 4}).status == 416
     assert relay(surface, location, "close", {"writer": second["writer"], "size": 5}).status == 202
+    assert finish(surface, location, b"bytes").status == 201
+    assert_pullable(surface, Digest.of(b"bytes"), b"bytes")
+    assert staging(surface).staged == {}
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 10**12])
+def test_a_relay_that_tells_another_size_than_it_staged_is_refused(surface: Surface, size: int) -> None:
+    location = begin(surface)
+    told = json.loads(relay(surface, location, "open", {}).body)
+    staging(surface).append(told["key"], 0, b"bytes")
+    assert relay(surface, location, "close", {"writer": told["writer"], "size": size}).status == 416
+    assert surface.call("GET", location).headers["Range"] == "0-0"
+    assert_nothing_stored(surface, b"bytes")
 
 
 def test_bytes_of_an_unrecorded_request_do_not_count(surface: Surface) -> None:
@@ -416,7 +436,7 @@ def test_bytes_of_an_unrecorded_request_do_not_count(surface: Surface) -> None:
     location = begin(surface)
     surface.call("PATCH", location, b"told")
     opened = json.loads(relay(surface, location, "open", {}).body)
-    surface.store.append(opened["key"], opened["offset"], b" and lost")
+    staging(surface).append(opened["key"], 0, b" and lost")
     assert surface.call("GET", location).headers["Range"] == "0-3"
     assert finish(surface, location, b"told").status == 201
     assert_pullable(surface, Digest.of(b"told"), b"told")
@@ -425,7 +445,7 @@ def test_bytes_of_an_unrecorded_request_do_not_count(surface: Surface) -> None:
 def test_more_than_a_chunk_announced_is_refused(surface: Surface) -> None:
     location = begin(surface)
     told = json.loads(relay(surface, location, "open", {"content_range": "0-3", "content_length": None}).body)
-    surface.store.append(told["key"], 0, b"too long")
+    staging(surface).append(told["key"], 0, b"too long")
     refused = relay(surface, location, "close", {"writer": told["writer"], "size": 8})
     assert (refused.status, code(refused)) == (400, "SIZE_INVALID")
 

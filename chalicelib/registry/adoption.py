@@ -1,0 +1,124 @@
+"""The direct lane: bytes that a client put into the store by itself, under a key that the edge chose for it.
+
+    direct/<repository id>/<digest>/<upload id>
+
+Nobody here saw them. ``adopt`` proves them and makes them a blob of the repository; it runs when the store tells of the
+object (perhaps twice, late, or never), and when a manifest names a blob that is not there yet. The client was told 201 by
+the store itself, so proven bytes are always adopted, whatever became of the upload; only what the sweep has taken up
+(``leftovers.py``) is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from enum import Enum
+
+from chalicelib.registry.attempts import retried
+from chalicelib.registry.blobs import Blob, Blobs
+from chalicelib.registry.errors import UploadUnknown
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import EXPIRES, BlobMissing, BlobStore, Clock, ConditionFailed, Lacks, ProofLong, Update
+from chalicelib.registry.proofs import AT_ONCE
+from chalicelib.registry.records import upload_key
+from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.upload_records import REMEMBERED
+
+PREFIX = "direct/"
+
+_KEY = re.compile(r"direct/([0-9a-z]+)/(sha256:[0-9a-f]{64})/([0-9a-f]{32})", re.ASCII)
+
+
+class Arrival(Enum):
+    """What is known of a blob that a repository lacks."""
+
+    ABSENT = "absent"
+    """Nothing of it has come."""
+    UNPROVEN = "unproven"
+    """Bytes are there, and somebody will say whether they are the right ones."""
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """What a key of the direct lane says."""
+
+    repository: str
+    digest: Digest
+    upload: str
+
+    @classmethod
+    def parse(cls, key: str) -> Direct | None:
+        """None if it is no such key."""
+        match = _KEY.fullmatch(key)
+        return cls(match[1], Digest.parse(match[2]), match[3]) if match else None
+
+
+class Adoption:
+    """Makes what came by the direct lane blobs."""
+
+    def __init__(self, store: BlobStore, blobs: Blobs, repositories: Repositories, clock: Clock) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._repositories = repositories
+        self._clock = clock
+
+    def adopt(self, key: str, *, limit: int | None = None) -> Blob | None:
+        """Prove what lies under a key and link it; None if it is not there (any more), or is nobody's, and then it is dropped.
+
+        Raises ProofLong if more than ``limit`` bytes would have to be read for it, Busy.
+        """
+        direct = Direct.parse(key)
+        if direct is None:
+            return None
+        try:
+            size = self._store.check(key, direct.digest, limit=limit)
+        except BlobMissing:
+            return None
+        name = None if size is None else self._repositories.name_of(direct.repository)
+        if size is None or name is None:
+            self._store.delete(key)
+            return None
+        took: int = size
+        seen = Update(
+            upload_key(direct.upload),
+            set={"key": key, EXPIRES: int(self._clock.now().timestamp()) + REMEMBERED},
+            condition=Lacks("swept"),
+        )
+
+        def adopt() -> Blob:
+            try:
+                return self._blobs.adopt(direct.repository, name, direct.digest, key, took, also=[seen])
+            except ConditionFailed as failed:
+                if max(failed.failed) > _LINKS:
+                    raise UploadUnknown from None
+                raise
+
+        try:
+            blob = retried(adopt)
+        except UploadUnknown:
+            self._store.delete(key)
+            return None
+        if blob.key != key:
+            self._store.delete(key)  # the registry has these bytes already
+        return blob
+
+    def catch_up(self, repository: str, digests: Iterable[Digest]) -> Set[Arrival]:
+        """Adopt what came of blobs that a repository lacks, as far as that takes no time; what became of them."""
+        return {self._catch_up(repository, digest) for digest in digests}
+
+    def _catch_up(self, repository: str, digest: Digest) -> Arrival:
+        arrival = Arrival.ABSENT
+        for stored in list(self._store.list(f"{PREFIX}{repository}/{digest}/")):
+            try:
+                if self.adopt(stored.key, limit=AT_ONCE) is not None:
+                    return Arrival.ADOPTED
+            except ProofLong:
+                arrival = Arrival.UNPROVEN
+        # Somebody else may have adopted it, and dropped the bytes as known ones, between two looks.
+        return arrival if self._blobs.find(repository, digest) is None else Arrival.ADOPTED
+
+
+_LINKS = 2
+"""The last of the writes by which ``Blobs.adopt`` links: what comes after is the caller's."""

@@ -1,0 +1,147 @@
+"""The sweep of the store: what nobody can take any more goes, and nothing else, whatever crashed where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chalicelib.registry.adoption import Adoption
+from chalicelib.registry.leftovers import GRACE, WINDOW, Leftovers
+from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.upload_records import LIFETIME, Ticket, Upload, piece_key
+from tests.surface import Surface
+
+NAME = RepositoryName.parse("admin/app")
+
+
+@pytest.fixture
+def surface() -> Surface:
+    return Surface()
+
+
+@pytest.fixture
+def leftovers(surface: Surface) -> Leftovers:
+    return Leftovers(surface.table, surface.store, surface.clock)
+
+
+def begin(surface: Surface) -> Upload:
+    return surface.registry.uploads.begin(surface.registry.repositories.ensure(NAME), "admin")
+
+
+def ticket_of(upload: Upload) -> Ticket:
+    return Ticket(upload.id, upload.repository, upload.name, upload.account, upload.expires_at, upload.size)
+
+
+def keys(surface: Surface) -> list[str]:
+    return [stored.key for stored in surface.store.list("")]
+
+
+def stray(surface: Surface) -> str:
+    """A piece that was written, and then the program died."""
+    key = piece_key(begin(surface).id)
+    surface.store.put(key, b"stray")
+    return key
+
+
+def beside_a_finished_one(surface: Surface) -> str:
+    upload = begin(surface)
+    surface.store.put(piece_key(upload.id), b"chunk whose record was never written")
+    kept = surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"layer"), body=b"layer")
+    return next(key for key in keys(surface) if key != kept.key)
+
+
+def beside_a_cancelled_one(surface: Surface) -> str:
+    upload = begin(surface)
+    surface.registry.uploads.cancel(ticket_of(upload))
+    key = piece_key(upload.id)
+    surface.store.put(key, b"came late")
+    return key
+
+
+def known_bytes(surface: Surface) -> str:
+    """Bytes that the registry had already, whose deletion did not come to pass."""
+    surface.push_blob(str(NAME), b"layer")
+    upload = begin(surface)
+    blob = surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"layer"), body=b"layer")
+    key = piece_key(upload.id)
+    assert blob.key != key
+    surface.store.put(key, b"layer")
+    return key
+
+
+def unadopted(surface: Surface) -> str:
+    upload = begin(surface)
+    key = f"direct/{upload.repository}/{Digest.of(b'direct')}/{upload.id}"
+    surface.store.put(key, b"direct")
+    return key
+
+
+def proof(surface: Surface) -> str:
+    surface.store.put("proofs/0123", b"a copy")
+    return "proofs/0123"
+
+
+LEFT = [stray, beside_a_finished_one, beside_a_cancelled_one, known_bytes, unadopted, proof]
+
+
+@pytest.mark.parametrize("leave", LEFT)
+def test_what_was_left_goes_when_nobody_can_take_it_any_more(
+    surface: Surface, leftovers: Leftovers, leave: Callable[[Surface], str]
+) -> None:
+    surface.push_image("admin/kept", "latest", b"kept")
+    key = leave(surface)
+    others = [other for other in keys(surface) if other != key]
+    assert leftovers.sweep() == 0
+    surface.clock.advance(LIFETIME)
+    assert leftovers.sweep() == 0
+    surface.clock.advance(GRACE)
+    assert leftovers.sweep() == 1
+    assert keys(surface) == others
+    assert leftovers.sweep() == 0
+
+
+def test_what_counts_stays(surface: Surface, leftovers: Leftovers) -> None:
+    surface.push_image(str(NAME), "latest", b"kept")
+    uploads = surface.registry.uploads
+    in_chunks = begin(surface)
+    for chunk in (b"one ", b"two"):
+        uploads.append(ticket_of(in_chunks), chunk, None)
+    uploads.finish(ticket_of(in_chunks), Digest.of(b"one two"))
+    adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
+    assert adoption.adopt(unadopted(surface)) is not None
+    surface.store.put("data/" + "0" * 32, b"as an earlier version kept blobs")
+    before = keys(surface)
+    for _ in range(6):
+        surface.clock.advance(20 * 3600)
+        assert leftovers.sweep() == 0
+    assert keys(surface) == before
+
+
+def test_an_upload_that_goes_on_for_days_is_left_alone(surface: Surface, leftovers: Leftovers) -> None:
+    upload = surface.registry.uploads.append(ticket_of(begin(surface)), b"one ", None)
+    for _ in range(3):
+        surface.clock.advance(LIFETIME - 60)
+        assert leftovers.sweep() == 0
+        upload = surface.registry.uploads.append(ticket_of(upload), b"more ", None)
+    blob = surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"one more more more "))
+    assert keys(surface) == [blob.key]
+    assert leftovers.sweep() == 0
+
+
+def test_what_was_swept_is_not_adopted_later(surface: Surface, leftovers: Leftovers) -> None:
+    key = unadopted(surface)
+    surface.clock.advance(GRACE + 60)
+    assert leftovers.sweep() == 1
+    surface.store.put(key, b"direct")
+    adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
+    assert adoption.adopt(key) is None
+    assert surface.store.stat(key) is None
+
+
+def test_only_days_are_looked_at(surface: Surface, leftovers: Leftovers) -> None:
+    """So that the cost follows what was pushed lately."""
+    key = stray(surface)
+    surface.clock.advance(GRACE + WINDOW + 60)
+    assert leftovers.sweep() == 0
+    assert keys(surface) == [key]

@@ -26,7 +26,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobStore, Table
+from chalicelib.registry.ports import BlobStore, Signer, Table
 from chalicelib.registry.pushes import Pushes, Sparse
 from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.removals import Removals
@@ -78,13 +78,14 @@ class Surface:
     sparse: Sparse = Sparse.NONE
     credentials: str = f"admin:{PASSWORD}"
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
+    signer: Signer = field(default_factory=MemorySigner)
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
         self.registry = registry_on(self.table, self.store, self.clock, self.sparse)
         self.accounts = Accounts(self.table, PlainHasher(), self.clock)
         self.accounts.ensure_admin(PASSWORD)
-        ring = KeyRing(self.table, MemorySigner(), self.clock)
+        ring = KeyRing(self.table, self.signer, self.clock)
         self.tokens = Tokens(issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, clock=self.clock)
         services = TokenServices(
             accounts=self.accounts,

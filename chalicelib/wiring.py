@@ -37,6 +37,7 @@ from chalicelib.wire.distribution.uploads import large_bodies_warning
 from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
+    from chalicelib.aws.s3_bucket import S3Bucket
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
 
@@ -93,7 +94,7 @@ def blob_store() -> BlobStore:
     if isinstance(store, Cloud):
         from chalicelib.aws.s3_blobs import S3Blobs
 
-        return S3Blobs(store.bucket, clock())
+        return S3Blobs(_bucket(store))
     return disk_blobs()
 
 
@@ -117,7 +118,14 @@ def multipart() -> Multipart | None:
         return None
     from chalicelib.aws.s3_multipart import S3Multipart
 
-    return S3Multipart(store.bucket, clock())
+    return S3Multipart(_bucket(store))
+
+
+@cache
+def _bucket(cloud: Cloud) -> S3Bucket:
+    from chalicelib.aws.s3_bucket import S3Bucket
+
+    return S3Bucket(cloud.bucket, clock())
 
 
 _UPLOAD_KEYS_SECONDS = 300

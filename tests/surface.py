@@ -28,7 +28,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import Background, BlobStore, Multipart, Table
+from chalicelib.registry.ports import Background, BlobStore, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes, Sparse
 from chalicelib.registry.referrers import Referrers
@@ -100,6 +100,7 @@ class Surface:
     background: Background | None = None
     credentials: str = f"admin:{PASSWORD}"
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
+    signer: Signer = field(default_factory=MemorySigner)
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
@@ -108,7 +109,7 @@ class Surface:
         )
         self.accounts = Accounts(self.table, PlainHasher(), self.clock)
         self.accounts.ensure_admin(PASSWORD)
-        ring = KeyRing(self.table, MemorySigner(), self.clock)
+        ring = KeyRing(self.table, self.signer, self.clock)
         self.tokens = Tokens(issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, clock=self.clock)
         services = TokenServices(
             accounts=self.accounts,

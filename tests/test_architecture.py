@@ -34,7 +34,7 @@ LIBRARIES = {
     "entry": {"chalice"},
     "wire": set(),
     "registry": set(),
-    "aws": {"boto3", "botocore", "pynamodb"},
+    "aws": {"aws_xray_sdk", "boto3", "botocore", "pynamodb"},
     "local": {"cryptography"},
     "crypto": {"cryptography", "jwt"},
     "settings": set(),

@@ -11,12 +11,20 @@ import boto3
 import pytest
 
 from chalicelib.aws.s3_bucket import S3Bucket
+from tests.aws.counted import CountedSurface, counted_surface
 from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
 
 BUCKET = "blobs-contract"
 PREFIXES = itertools.count()
 Client: TypeAlias = Any  # boto3's have no types to import
+
+
+@pytest.fixture
+def on_aws(emulator: Emulator) -> Iterator[CountedSurface]:
+    """The whole program on the emulator's table, bucket and keys, its calls counted."""
+    with counted_surface(emulator) as counted:
+        yield counted
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A cold start: a fresh process imports the application and answers one event. Run by ``cold_start`` in a process of its own.
 
+    python tests/bench/first_request.py [naive] [folder of the program [folder of further libraries]] <event
+
 The event comes by standard input; with the argument ``naive`` every library that the program could use is imported first.
 Nothing is imported above the clock, so that all which the application needs is paid for within it.
 """
@@ -7,6 +9,9 @@ Nothing is imported above the clock, so that all which the application needs is 
 import sys
 import time
 
+_folders = [word for word in sys.argv[1:] if word != "naive"]
+sys.path[:0] = _folders[:1]
+sys.path += _folders[1:]
 _start = time.perf_counter()
 _present = set(sys.modules)
 

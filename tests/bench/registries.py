@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tests.bench.processes import cpu_seconds
+from tests.bench.processes import cpu_seconds, own_cpu_seconds
 from tests.bench.tools import Tools
 from tests.clients.images import INDEX, MANIFEST
 from tests.conformance.registry_process import REPOSITORY_ROOT, free_port, stop, wait_until_ready
@@ -45,17 +45,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry that runs. ``password`` is "" for one that asks for none; ``data`` is where it keeps everything."""
+    """A registry that runs. ``password`` is "" for one that asks for none; ``data`` is where it keeps everything, if that is a
+    folder. ``emulator`` is the process that emulates AWS for it, 0 for none; one whose functions run below the emulator has no
+    ``process`` of its own, but 0."""
 
     name: str
     host: str
     process: int
     data: Path
     password: str = ""
+    emulator: int = 0
 
     def cpu_seconds(self) -> float:
-        """Processor time that the server has used so far."""
-        return cpu_seconds(self.process)
+        """Processor time that the server has used so far, the emulator's own apart."""
+        return cpu_seconds(self.process) if self.process else cpu_seconds(self.emulator) - own_cpu_seconds(self.emulator)
+
+    def emulator_seconds(self) -> float:
+        """Processor time that the emulator itself has used so far."""
+        return own_cpu_seconds(self.emulator) if self.emulator else 0.0
 
     def repository(self, name: str) -> str:
         return f"{USER}/bench/{name}"
@@ -102,8 +109,11 @@ def started_slipway(folder: Path) -> Iterator[Registry]:
 
 
 @contextmanager
-def started_docker_registry(program: str, folder: Path) -> Iterator[Registry]:
-    """Debian's, with the storage settings of its package and without accounts. Neither registry logs each request."""
+def started_docker_registry(
+    program: str, folder: Path, storage: Mapping[str, object] | None = None, emulator: int = 0
+) -> Iterator[Registry]:
+    """Debian's, with the storage settings of its package and without accounts. Neither registry logs each request. ``storage``
+    names another driver than the file system's, with its parameters."""
     port = free_port()
     folder.mkdir(parents=True)
     settings = {
@@ -111,15 +121,16 @@ def started_docker_registry(program: str, folder: Path) -> Iterator[Registry]:
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {
             "cache": {"blobdescriptor": "inmemory"},
-            "filesystem": {"rootdirectory": str(folder / "data")},
+            **(storage or {"filesystem": {"rootdirectory": str(folder / "data")}}),
             "delete": {"enabled": True},
         },
         "http": {"addr": f"127.0.0.1:{port}"},
     }
     written = folder / "config.yml"
     written.write_text(json.dumps(settings))  # JSON is YAML
-    with _started([program, "serve", str(written)], folder, port, "/v2/", {}) as process:
-        yield Registry(DOCKER_REGISTRY, f"127.0.0.1:{port}", process, folder / "data")
+    # its S3 driver's transport refuses to take a bundle of certificates, and needs none here
+    with _started([program, "serve", str(written)], folder, port, "/v2/", {"AWS_CA_BUNDLE": ""}) as process:
+        yield Registry(DOCKER_REGISTRY, f"127.0.0.1:{port}", process, folder / "data", emulator=emulator)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from tests.bench.cloud import CloudResults
 from tests.bench.cold_start import NAIVE, Start
 from tests.bench.rates import Question, Rate
 from tests.bench.registries import DOCKER_REGISTRY, SLIPWAY
@@ -21,6 +22,11 @@ blob: Slipway answers GET by 307 to a signed link; docker-registry would send th
 Generator: the part of one processor that the load generator used. GET of manifests is by wrk, which cannot do HEAD; the rest
 by tests/bench/connections.py."""
 
+_CLOUD_NOTES = """\
+Registry CPU: of Slipway the processes of its functions, of docker-registry the server's. Emulator CPU: for docker-registry it
+is S3 alone, for Slipway also API Gateway, Lambda and DynamoDB. Wall time holds both, and for Slipway a forwarder as well.
+The packaged zip runs in an interpreter with the standard library and nothing else, against the emulated DynamoDB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -31,6 +37,7 @@ class Results:
     transfers: Mapping[str, Rounds]
     rates: list[tuple[Question, int, Mapping[str, Rate]]]
     starts: Mapping[str, Start]
+    cloud: CloudResults
 
 
 def written(results: Results, target: Path) -> None:
@@ -51,6 +58,7 @@ def written(results: Results, target: Path) -> None:
             for asked, connections, measured in results.rates
         ],
         "cold_start": {kind: asdict(start) for kind, start in results.starts.items()},
+        "cloud": asdict(results.cloud),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=2) + "\n")
@@ -59,8 +67,34 @@ def written(results: Results, target: Path) -> None:
 def table(results: Results) -> str:
     """Everything, readable in a terminal."""
     facts = "\n".join(f"{name + ':':<18}{value}" for name, value in results.facts.items())
-    parts = [facts, "\n".join(_transfers(results)), "\n".join(_rates(results)), "\n".join(_starts(results)), _NOTES]
-    return "\n\n".join(parts)
+    parts = [
+        facts,
+        "\n".join(_transfers(results)),
+        "\n".join(_rates(results)),
+        "\n".join(_started("cold start, fresh process", results.starts)),
+        _NOTES,
+    ]
+    return "\n\n".join([*parts, cloud_table(results.cloud)])
+
+
+def cloud_table(results: CloudResults) -> str:
+    """What was measured on the emulated AWS."""
+    starts = _started("cold start, packaged zip", results.starts)
+    return "\n\n".join(("\n".join(_cloud_transfers(results)), "\n".join(starts), _CLOUD_NOTES))
+
+
+def _cloud_transfers(results: CloudResults) -> Iterator[str]:
+    ours, theirs = results.transfers[SLIPWAY], results.transfers[DOCKER_REGISTRY]
+    title = f"{results.layers} layers of {results.layer_bytes / 1e6:.1f} MB, emulated S3"
+    yield _line(title, "", SLIPWAY, DOCKER_REGISTRY, "ratio")
+    for name, one, other in (("push", ours.pushes, theirs.pushes), ("pull", ours.pulls, theirs.pulls)):
+        yield _compared(f"{name}, wall time", "ms", _wall(one), _wall(other))
+        yield _compared(f"{name}, registry CPU", "ms", _cpu(one), _cpu(other))
+        yield _compared(f"{name}, emulator CPU", "ms", _emulator(one), _emulator(other))
+
+
+def _emulator(transfers: list[Transfer]) -> float:
+    return 1e3 * fmean(each.emulator for each in transfers)
 
 
 def _transfers(results: Results) -> Iterator[str]:
@@ -100,9 +134,9 @@ def _rates(results: Results) -> Iterator[str]:
         )
 
 
-def _starts(results: Results) -> Iterator[str]:
-    ours, naive = results.starts[SLIPWAY], results.starts[NAIVE]
-    yield _line("cold start, fresh process", "", SLIPWAY, "naive imports", "ratio")
+def _started(title: str, starts: Mapping[str, Start]) -> Iterator[str]:
+    ours, naive = starts[SLIPWAY], starts[NAIVE]
+    yield _line(title, "", SLIPWAY, "naive imports", "ratio")
     yield _compared("import app", "ms", 1e3 * ours.imported, 1e3 * naive.imported)
     yield _compared("import + first manifest GET", "ms", 1e3 * ours.total, 1e3 * naive.total)
     yield f"import app loads: {', '.join(ours.loaded)}, and {len(ours.standard)} of the standard library"

@@ -1,6 +1,7 @@
-"""Runs the whole bench: transfers, requests per second, cold starts; prints the table and writes results/bench.json.
+"""Runs the whole bench: transfers, requests per second, cold starts, and the emulated AWS; prints the table and writes
+results/bench.json.
 
-    python -m tests.bench.run [--seconds 2] [--rounds 3] [--transfers 7] [--processes 11]
+    python -m tests.bench.run [--seconds 2] [--rounds 3] [--transfers 7] [--processes 11] [--cloud-rounds 5]
 
 It ends with an error if a request fails or a tool is missing, never for being slow.
 """
@@ -14,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import SubprocessError
 
+from infra.deploy import CannotDeploy
+from tests.bench import cloud
 from tests.bench.cold_start import cold_starts
 from tests.bench.connections import LoadFailed
 from tests.bench.machine import facts
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tools = found_tools(IMAGES / f"debian-{DEBIAN_SUITE}")
         results = _measured(tools, debian_image(IMAGES), options)
-    except (ToolMissing, RegistryDidNotStart, RequestFailed, LoadFailed, OSError, SubprocessError) as failure:
+    except (ToolMissing, RegistryDidNotStart, RequestFailed, LoadFailed, CannotDeploy, OSError, SubprocessError) as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
     print(f"\n{table(results)}")
@@ -49,7 +52,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2, help="of load for each figure of each round")
     parser.add_argument("--rounds", type=int, default=3, help="of load")
     parser.add_argument("--transfers", type=int, default=7, help="rounds of push and pull")
-    parser.add_argument("--processes", type=int, default=11, help="cold starts of each kind")
+    cloud.add_options(parser)
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
     return parser.parse_args(arguments)
 
@@ -71,8 +74,10 @@ def _measured(tools: Tools, image: SourceImage, options: argparse.Namespace) -> 
                 measured.append((asked, connections, found))
         _say("cold starts")
         starts = cold_starts(slipway, image, repository, image.tag, options.processes)
+    _say("on the emulated AWS")
+    on_aws = cloud.measured(tools, options.layers, options.layer_bytes, options.cloud_rounds, options.processes)
     size = sum(image.blob(digest).stat().st_size for digest in image.digests())
-    return Results(known, size, transfers, measured, starts)
+    return Results(known, size, transfers, measured, starts, on_aws)
 
 
 def _say(what: str) -> None:

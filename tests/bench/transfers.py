@@ -28,10 +28,11 @@ _SETTLE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One push or pull: seconds of wall time, and of processor time in the server."""
+    """One push or pull: seconds of wall time, and of processor time in the server and in the emulator of AWS behind it."""
 
     wall: float
     cpu: float
+    emulator: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,11 @@ def _reference(registry: Registry, number: int) -> str:
 
 
 def _measured(registry: Registry, transfer: Callable[[], None]) -> Transfer:
-    cpu, start = registry.cpu_seconds(), time.perf_counter()
+    cpu, emulator, start = registry.cpu_seconds(), registry.emulator_seconds(), time.perf_counter()
     transfer()
     wall = time.perf_counter() - start
     time.sleep(_SETTLE_SECONDS)
-    return Transfer(wall, registry.cpu_seconds() - cpu)
+    return Transfer(wall, registry.cpu_seconds() - cpu, registry.emulator_seconds() - emulator)
 
 
 def _variant(image: SourceImage, folder: Path, number: int) -> SourceImage:

@@ -92,8 +92,18 @@ def test_a_payload_of_one_s_own_needs_a_key() -> None:
     payload, _, mac = STATES.sign(told, Lane.OPEN).partition(".")
     said = json.loads(urlsafe_b64decode(payload + "=="))
     assert said == {"k": "new", "u": "u" * 32, "n": "a", "r": "r" * 24, "a": "admin", "l": "open", "e": NOW + 5, "s": 0}
-    changes = [{"k": "old"}, {"k": "none"}, {"k": ["new"]}, {"k": None}, {"e": NOW + 9}, {"l": "relay"}, {"a": "eve"}, {"s": 1}]
-    for changed in [*changes, {"p": "0" * 16, "h": "0" * 64}]:
+    changes: list[dict[str, object]] = [
+        {"k": "old"},
+        {"k": "none"},
+        {"k": ["new"]},
+        {"k": None},
+        {"e": NOW + 9},
+        {"l": "relay"},
+        {"a": "eve"},
+        {"s": 1},
+    ]
+    changes.append({"p": "0" * 16, "h": "0" * 64})
+    for changed in changes:
         forged = urlsafe_b64encode(json.dumps({**said, **changed}).encode()).decode().rstrip("=")
         assert not taken_by_python(f"{forged}.{mac}", told)
         assert not taken_at_the_edge(f"{forged}.{mac}", told)

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.wire.http import Request, Response
-from tests.surface import PASSWORD, Surface
+from tests.surface import PASSWORD, Surface, image
 
 LOGGER = logging.getLogger("slipway.test-log")
 
@@ -41,19 +41,39 @@ def test_no_secret_is_in_the_log(heard: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_line_says_who_asked_for_what_and_got_which_answer(heard: pytest.LogCaptureFixture) -> None:
-    request = Request("PUT", "/v2/a/manifests/b", headers={"user-agent": "docker/28"}, source="192.0.2.7", request_id="id-7")
-    RequestLog(Logged.ALL, LOGGER).answered(request, Response(201, {}, b"xyz"))
+    headers = {"user-agent": "docker/28"}
+    request = Request("PUT", "/v2/a/manifests/b", {}, headers, b"manifest", source="192.0.2.7", request_id="id-7")
+    RequestLog(Logged.ALL, LOGGER).answered(request, Response(201, {}, b"xyz"), 0.01234, "invocation-7")
     assert lines(heard) == [
         {
             "request": "id-7",
+            "invocation": "invocation-7",
             "method": "PUT",
             "path": "/v2/a/manifests/b",
             "source": "192.0.2.7",
             "agent": "docker/28",
+            "received": 8,
+            "ms": 12.3,
             "status": 201,
             "bytes": 3,
         }
     ]
+
+
+def test_what_is_not_known_is_left_out(heard: pytest.LogCaptureFixture) -> None:
+    """On one machine there is no invocation."""
+    RequestLog(Logged.ALL, LOGGER).answered(Request("GET", "/v2/"), Response(200))
+    (line,) = lines(heard)
+    assert not line.keys() & {"invocation", "ms"}
+    assert (line["received"], line["bytes"]) == (0, 0)
+
+
+def test_the_log_shows_which_bytes_came_this_way(heard: pytest.LogCaptureFixture) -> None:
+    surface = Surface(logger=LOGGER)
+    surface.push_image("admin/app", "t", b"layer" * 100)
+    received = {line["path"]: line["received"] for line in lines(heard) if line["status"] == 201}
+    assert received["/v2/admin/app/blobs/uploads/"] == 500
+    assert received["/v2/admin/app/manifests/t"] == len(image(b"layer" * 100))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +100,27 @@ def test_a_failure_is_always_logged_with_its_place(heard: pytest.LogCaptureFixtu
 
 def _break() -> None:
     raise RuntimeError("something broke")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'Could not connect to "https://bucket.s3.test/data/1?X-Amz-Credential=SECRET&X-Amz-Signature=SECRET"',
+        "https://bucket.s3.test/data/1?X-Amz-Security-Token=SECRET%2B",
+        "/v2/a/blobs/uploads/1?_state=SECRET.SECRET&digest=x",
+        "{'authorization': 'Bearer SECRET.SECRET.SECRET'}",
+        "{'authorization': 'Basic SECRET=='}",
+    ],
+)
+def test_a_failure_s_message_tells_no_secret(heard: pytest.LogCaptureFixture, told: str) -> None:
+    try:
+        raise RuntimeError(told)  # noqa: TRY301  # as a library would
+    except RuntimeError:
+        RequestLog(Logged.NONE, LOGGER).failed(Request("GET", "/v2/"), 0.5)
+    (line,) = lines(heard)
+    assert "RuntimeError" in line["failure"]
+    assert "SECRET" not in line["failure"]
+    assert line["ms"] == 500
 
 
 def test_nobody_forges_a_line_or_floods_the_log(heard: pytest.LogCaptureFixture) -> None:

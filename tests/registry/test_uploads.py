@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.registry.errors import DigestMismatch, RangeInvalid, UploadInvalid, UploadUnknown
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.ports import EXPIRES, Delete, Piece, Update
+from chalicelib.registry.ports import EXPIRES, Delete, Piece, Update, Value
 from chalicelib.registry.records import UNFINISHED_PARTITION, upload_key
 from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload, piece_key
 from chalicelib.registry.uploads import MAX_PIECES, Uploads
@@ -147,7 +147,7 @@ def test_a_location_of_what_is_gone_is_unknown(surface: Surface, uploads: Upload
 def test_pieces_without_end_are_refused(surface: Surface, uploads: Uploads) -> None:
     ticket = begin(surface)
     upload = uploads.append(ticket, b"x", None)
-    many = [{"key": upload.pieces[0].key, "size": 1}] * MAX_PIECES
+    many: list[Value] = [{"key": upload.pieces[0].key, "size": 1}] * MAX_PIECES
     surface.table.write(Update(upload_key(ticket.id), set={"pieces": many, "size": MAX_PIECES}))
     with pytest.raises(UploadInvalid, match="chunks"):
         uploads.append(ticket, b"x", None)

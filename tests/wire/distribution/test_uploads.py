@@ -8,7 +8,7 @@ from base64 import urlsafe_b64decode
 import pytest
 
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.uploads import LIFETIME
+from chalicelib.registry.upload_records import LIFETIME
 from chalicelib.wire.distribution.state import PARAMETER
 from chalicelib.wire.http import Response
 from tests.memory_blobs import MemoryBlobs

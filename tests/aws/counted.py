@@ -1,0 +1,74 @@
+"""The whole program on the adapters for AWS, in the emulator, with each call to AWS counted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from boto3.session import Session
+
+from chalicelib.aws.dynamo_table import DynamoTable
+from chalicelib.aws.kms_signer import KmsSigner
+from chalicelib.aws.s3_blobs import S3Blobs
+from chalicelib.aws.s3_bucket import S3Bucket
+from chalicelib.aws.s3_multipart import S3Multipart
+from tests.aws.counting import Counted, counting
+from tests.emulator import Emulator
+from tests.frozen_clock import FrozenClock
+from tests.surface import Surface
+
+
+@dataclass(frozen=True, slots=True)
+class CountedSurface:
+    """An instance of the program, and what all instances called so far."""
+
+    surface: Surface
+    counted: Counted
+    make: Callable[[], Surface]
+
+    def fresh(self) -> CountedSurface:
+        """Another instance on the same resources, with nothing in memory yet; the counter begins anew."""
+        made = replace(self, surface=self.make())
+        self.counted.clear()
+        return made
+
+
+@contextmanager
+def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
+    """An instance with an empty table and bucket, and keys in KMS. Its clock is frozen at the present: links are checked."""
+    name = f"counted-{uuid.uuid4()}"
+    clock = FrozenClock(datetime.now(UTC))
+    with ExitStack() as stack:
+        uncounted = Session()
+        dynamodb, s3 = (
+            stack.enter_context(closing(uncounted.client(service, **emulator.client_arguments())))
+            for service in ("dynamodb", "s3")
+        )
+        dynamodb.create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
+            KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        stack.callback(dynamodb.delete_table, TableName=name)
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
+        counted = stack.enter_context(counting())
+        kms = stack.enter_context(closing(Session().client("kms", **emulator.client_arguments())))
+        signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+        wrapping = kms.create_key()["KeyMetadata"]["KeyId"]
+        credentials = (emulator.access_key, emulator.secret_key)
+
+        def make() -> Surface:
+            bucket = S3Bucket(name, clock, environment=emulator.environment())
+            return Surface(
+                table=DynamoTable(name, region=emulator.region, endpoint=emulator.url, credentials=credentials),
+                clock=clock,
+                blobs=S3Blobs(bucket),
+                multipart=S3Multipart(bucket),
+                signer=KmsSigner(signing, wrapping, kms),
+            )
+
+        yield CountedSurface(make(), counted, make)

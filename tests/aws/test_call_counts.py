@@ -19,7 +19,7 @@ from chalicelib.wire.http import Response
 from tests.aws.counted import CountedSurface
 from tests.aws.counting import counting
 from tests.emulator import Emulator
-from tests.surface import CONFIG, SERVICE
+from tests.surface import CONFIG, SERVICE, image
 
 NAME = "admin/counted"
 TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -59,6 +59,40 @@ class Client:
         assert self.send("GET manifest", "GET", f"/v2/{NAME}/manifests/{digest}", accept=TYPE).status == 200
         for content in (CONFIG, *layers(count)):
             assert self.send("GET blob", "GET", f"/v2/{NAME}/blobs/{Digest.of(content)}").status == 307
+
+    def push(self, tag: str, count: int, *, chunked: bool) -> None:
+        """Each blob is looked for, and then sent: in one PUT as containerd, oras and regctl do, or by PATCH and an empty PUT as
+        docker, crane and the containers' tools do."""
+        self.log_in("pull,push")
+        contents = (*layers(count), CONFIG)
+        for content in contents:
+            self._push_blob(content, chunked=chunked)
+        url, manifest = f"/v2/{NAME}/manifests/{tag}", image(*layers(count))
+        assert self.send("PUT manifest", "PUT", url, manifest, content_type=TYPE).status == 201
+
+    def _push_blob(self, content: bytes, *, chunked: bool) -> None:
+        digest, binary = Digest.of(content), "application/octet-stream"
+        assert self.send("HEAD blob", "HEAD", f"/v2/{NAME}/blobs/{digest}").status == 404
+        begun = self.send("POST", "POST", f"/v2/{NAME}/blobs/uploads/")
+        assert begun.status == 202
+        location = begun.headers["Location"]
+        if chunked:
+            sent = self.send("PATCH", "PATCH", location, content, content_type=binary)
+            assert sent.status == 202
+            location, content = sent.headers["Location"], b""
+        finish = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': str(digest)})}"
+        assert self.send("PUT blob", "PUT", finish, content, content_type=binary).status == 201
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["monolithic", "chunked"])
+@pytest.mark.parametrize("count", LAYERS)
+def test_a_push_of_n_layers(on_aws: CountedSurface, count: int, chunked: bool) -> None:
+    """The first into a repository that has never been, on an instance whose keys another made."""
+    on_aws.surface.token("repository:admin/other:pull")
+    fresh = on_aws.fresh()
+    Client(fresh).push("v1", count, chunked=chunked)
+    print(f"\npush, {count} layers{', chunked' if chunked else ''}\n{fresh.counted.table()}")
+    assert fresh.counted.total <= 4 * count + 12
 
 
 @pytest.mark.parametrize("count", LAYERS)

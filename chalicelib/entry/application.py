@@ -6,6 +6,7 @@ are what it is here for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,16 +43,18 @@ class Application(Chalice):
             request = request_of(event)
         except EventInvalid as invalid:
             return event_response(refusal(UploadInvalid(str(invalid))))
-        return event_response(_challenged_twice(self.answer(request)), as_bytes=getattr(context, "takes_bytes", False))
+        answer = self.answer(request, getattr(context, "aws_request_id", ""))
+        return event_response(_challenged_twice(answer), as_bytes=getattr(context, "takes_bytes", False))
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request, invocation: str = "") -> Response:
         """The one exit: whatever happens inside, the caller gets an answer in the protocol's form, and the log its line."""
+        began = time.perf_counter()
         try:
             response = self._answer(request)
         except Exception:  # noqa: BLE001 - the one exit, and it is logged
-            self._request_log.failed(request)
+            self._request_log.failed(request, time.perf_counter() - began, invocation)
             return failure(request.request_id)
-        self._request_log.answered(request, response)
+        self._request_log.answered(request, response, time.perf_counter() - began, invocation)
         return response
 
     def _answer(self, request: Request) -> Response:

@@ -74,3 +74,15 @@ def test_every_challenge_goes_twice() -> None:
         answer = Surface().app(event, None)
         assert answer["statusCode"] == 401
         assert answer["headers"]["X-Slipway-WWW-Authenticate"] == answer["headers"]["WWW-Authenticate"]
+
+
+def test_the_log_has_the_function_s_id_and_how_long_it_took(caplog: pytest.LogCaptureFixture) -> None:
+    class Context:
+        aws_request_id = "invocation-7"
+
+    event = {"version": "2.0", "rawPath": "/v2/", "requestContext": {"http": {"method": "GET"}, "requestId": "id-7"}}
+    caplog.set_level(logging.INFO)
+    Surface().app(event, Context())
+    line = json.loads(caplog.messages[-1])
+    assert (line["request"], line["invocation"]) == ("id-7", "invocation-7")
+    assert line["ms"] > 0

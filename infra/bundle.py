@@ -36,6 +36,13 @@ _DATA = ("_retry.json", "endpoints.json", "partitions.json", "sdk-default-config
 _MODELS = ("service-2.json*", "service-2.sdk-extras.json", "paginators-1*.json", "endpoint-rule-set-1.json*")
 
 SHIPPED = {
+    "aws_xray_sdk": (
+        "aws_xray_sdk/__init__.py",
+        "aws_xray_sdk/sdk_config.py",
+        "aws_xray_sdk/version.py",
+        "aws_xray_sdk/core/*.py",
+        "aws_xray_sdk/core/sampling/local/*.json",
+    ),  # loaded when tracing is on
     "boto3": ("boto3/*.py",),
     "botocore": (
         "botocore/*.py",
@@ -53,9 +60,9 @@ SHIPPED = {
     "s3transfer": ("s3transfer/*.py",),
     "six": ("six.py",),
     "urllib3": ("urllib3/*.py",),
+    "wrapt": ("wrapt/*.py", "wrapt/*.so"),  # aws-xray-sdk's
 }
-"""What of each distribution is shipped, as patterns in which a star stands for slashes too. aws-xray-sdk follows when
-something imports it."""
+"""What of each distribution is shipped, as patterns in which a star stands for slashes too."""
 
 LOCAL_ONLY = ("conditions", "disk_blobs", "file_signer", "secret_file", "sqlite_table")
 """Modules of chalicelib/local that wiring never loads on AWS."""

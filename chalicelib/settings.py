@@ -8,7 +8,7 @@ SLIPWAY_UPLOAD_SECRET names the secret that holds them, since a function's envir
 SLIPWAY_ADOPT_FUNCTION is the function that does long proofs, SLIPWAY_RELAY_SECRET the secret under whose key relays attest
 what they sent, SLIPWAY_LANES the ways that the edge in front has for large bodies: ``direct``, ``relay``, both or none.
 Both: SLIPWAY_PUBLIC_URL is where clients reach the registry; SLIPWAY_SERVICE, SLIPWAY_SPARSE_MANIFESTS and SLIPWAY_LOG may
-be set.
+be set. SLIPWAY_TRACING=yes sends traces to AWS X-Ray, from where there is one.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Settings:
     service: str
     sparse: Sparse
     log: str = "changes"
+    tracing: bool = False
 
     @property
     def realm(self) -> str:
@@ -84,7 +85,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         service=environment.get("SLIPWAY_SERVICE", "") or parts.netloc,
         sparse=Sparse(sparse),
         log=_log(environment.get("SLIPWAY_LOG", "") or LOGS[0]),
+        tracing=_is_yes(environment, "SLIPWAY_TRACING"),
     )
+
+
+def _is_yes(environment: Mapping[str, str], name: str) -> bool:
+    choice = environment.get(name, "") or "no"
+    if choice not in {"yes", "no"}:
+        raise SettingError(f"{name} must be yes or no, not {choice!r}")
+    return choice == "yes"
 
 
 def _log(choice: str) -> str:

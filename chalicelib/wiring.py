@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
@@ -42,10 +42,21 @@ if TYPE_CHECKING:
     from chalicelib.local.sqlite_table import SqliteTable
 
 
+Port = TypeVar("Port")
+
+
 @cache
 def settings() -> Settings:
     """Raises SettingError."""
     return read_settings(os.environ)
+
+
+def _traced(port: Port, name: str) -> Port:
+    if not settings().tracing:
+        return port
+    from chalicelib.aws.tracing import traced
+
+    return traced(port, name)
 
 
 @cache
@@ -61,7 +72,7 @@ def table() -> Table:
     if isinstance(store, Cloud):
         from chalicelib.aws.dynamo_table import DynamoTable
 
-        return DynamoTable(store.table)
+        return _traced(DynamoTable(store.table), "Table")
     return sqlite_table()
 
 
@@ -82,7 +93,7 @@ def signer() -> Signer:
     if isinstance(store, Cloud):
         from chalicelib.aws.kms_signer import KmsSigner
 
-        return KmsSigner(store.signing_key, store.wrapping_key)
+        return _traced(KmsSigner(store.signing_key, store.wrapping_key), "Signer")
     from chalicelib.local.file_signer import FileSigner
 
     return FileSigner(store / "root-key.pem")
@@ -94,7 +105,7 @@ def blob_store() -> BlobStore:
     if isinstance(store, Cloud):
         from chalicelib.aws.s3_blobs import S3Blobs
 
-        return S3Blobs(_bucket(store))
+        return _traced(S3Blobs(_bucket(store)), "BlobStore")
     return disk_blobs()
 
 
@@ -118,7 +129,7 @@ def multipart() -> Multipart | None:
         return None
     from chalicelib.aws.s3_multipart import S3Multipart
 
-    return S3Multipart(_bucket(store))
+    return _traced(S3Multipart(_bucket(store)), "Multipart")
 
 
 @cache

@@ -48,6 +48,18 @@ def test_one_machine_loads_no_cloud(tmp_path: Path) -> None:
     assert loaded(SLIPWAY_DATA=str(tmp_path)) <= ALLOWED
 
 
+def test_tracing_is_loaded_where_it_is_on_and_can_be() -> None:
+    settings = {
+        "SLIPWAY_TABLE": "table",
+        "SLIPWAY_BUCKET": "bucket",
+        "SLIPWAY_SIGNING_KEY": "key",
+        "SLIPWAY_WRAPPING_KEY": "key",
+    }
+    settings |= {"AWS_DEFAULT_REGION": "eu-west-1", "LAMBDA_TASK_ROOT": "/var/task"}
+    assert "aws_xray_sdk" in loaded(**settings, SLIPWAY_TRACING="yes")
+    assert "aws_xray_sdk" not in loaded(**settings, SLIPWAY_TRACING="no")
+
+
 def test_lambda_loads_no_tracing_and_no_unused_cloud() -> None:
     """With the cloud's adapters named, nothing that only some requests need is loaded before the first one."""
     names = loaded(

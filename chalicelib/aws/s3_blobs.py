@@ -25,7 +25,7 @@ from chalicelib.aws.s3_bucket import CONTENT_TYPE, S3Bucket, refusal, translated
 from chalicelib.aws.s3_download import Download
 from chalicelib.aws.s3_multipart import SMALLEST_PART, S3Multipart
 from chalicelib.registry.keys import checked_key, checked_prefix
-from chalicelib.registry.ports import BlobMissing, PartsInvalid, Piece, Shown, Stored
+from chalicelib.registry.ports import BlobMissing, PartsInvalid, Piece, ProofLong, Shown, Stored
 
 if TYPE_CHECKING:
     from chalicelib.registry.names import Digest
@@ -116,11 +116,13 @@ class S3Blobs:
 
     # ------------------------------------------------------------------------------------------------------- proving
 
-    def check(self, key: str, digest: Digest) -> int | None:
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
         """See BlobStore. One request if S3 keeps the SHA-256; else a copy that is deleted again, or a download."""
         shown = self._look(key)
         size: int = shown["ContentLength"]
         right = _told(shown, digest)
+        if right is None and limit is not None and size > limit:
+            raise ProofLong(key)
         if right is None and self._copy_tells(size, digest):
             copy = f"proofs/{secrets.token_hex(16)}"
             try:

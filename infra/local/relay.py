@@ -191,14 +191,11 @@ class _Staged:
             await self._settle()
 
     async def _settle(self) -> None:
-        """Wait for the block in flight, so that no two writes meet and no close overtakes a write."""
-        if self._writing is None:
-            return
-        try:
+        """Wait for the block in flight, so that no two writes meet and no close overtakes a write. If that is cancelled or the
+        write fails, it stays to be settled."""
+        if self._writing is not None:
             self.size = await asyncio.wrap_future(self._writing)
-        finally:
-            if self._writing.done():
-                self._writing = None
+            self._writing = None
 
     def settle_now(self) -> None:
         """The same, holding up the loop, whether that write fails or not."""

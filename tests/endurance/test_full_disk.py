@@ -125,7 +125,7 @@ def test_when_the_tables_disk_is_full_pulls_go_on_and_pushes_do_once_there_is_sp
     with _full(disks.tables):
         refused = [_post(client, Content(seed=5, size=1_000 + turn).whole()) for turn in range(3)]
         refused.append(client.push_manifest(REPOSITORY, "unwritten", unwritten))
-        refused.append(client.request("POST", REPOSITORY, "blobs/uploads/"))
+        client.begin(REPOSITORY)  # of which nothing is written down
         refused.append(client.request("PATCH", REPOSITORY, location, large.blocks()))
         for answer in refused:
             _refused_for_space(answer)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs
 
 from chalicelib.registry.errors import OutOfSpace, RangeInvalid, RegistryError
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, Shown, Stored, StoreFull, WrongOffset
+from chalicelib.registry.ports import BlobMissing, Piece, Sealed, Shown, Stored, StoreFull, WrongOffset
 from infra.local.answers import refused
 from infra.local.events import Answer, Event, Head
 
@@ -28,37 +29,54 @@ class FakeLinked:
 
 
 class MemoryBlobs:
-    """Bytes in a dict. ``gate`` closed makes appends wait, ``limit`` is where the store is full, ``lie`` what ``stat`` says."""
+    """Objects in a dict, ``held``, and what is staged in another. ``gate`` closed makes appends wait, ``limit`` is where the
+    store is full, ``lie`` what ``stat`` says; ``drops`` lets what was staged disappear before a second append, ``clings`` lets
+    deletes fail."""
 
     def __init__(self) -> None:
-        self.held: dict[str, bytearray] = {}
+        self.held: dict[str, bytes] = {}
+        self.staged: dict[str, bytearray] = {}
         self.limit = 1 << 40
         self.gate = threading.Event()
         self.gate.set()
         self.appends: list[int] = []
         self.waiting = threading.Event()
         self.keep = True
+        self.drops = False
+        self.clings = False
         self.lie = 0
 
     def append(self, key: str, offset: int, content: bytes) -> int:
         self.waiting.set()
         self.gate.wait(20)
-        held = self.held.setdefault(key, bytearray())
-        if self.keep and offset > len(held):
-            raise WrongOffset(len(held))
+        if self.drops and offset:
+            self.staged.pop(key, None)
+        staged = self.staged.get(key, bytearray())
+        if self.keep and offset > len(staged):
+            raise WrongOffset(len(staged))
         if offset + len(content) > self.limit:
             raise StoreFull
         self.appends.append(len(content))
+        self.staged[key] = staged
         if self.keep:
-            del held[offset:]
-            held += content
+            del staged[offset:]
+            staged += content
         return offset + len(content)
 
-    def prove(self, key: str, digest: Digest) -> int | None:
-        raise NotImplementedError
+    def seal(self, key: str) -> Sealed:
+        if key not in self.staged:
+            raise BlobMissing(key)
+        self.held[key] = bytes(self.staged.pop(key))
+        return Sealed(len(self.held[key]), hashlib.sha256(self.held[key]).hexdigest())
 
     def put(self, key: str, content: bytes) -> None:
-        self.held[key] = bytearray(content)
+        self.held[key] = content
+
+    def check(self, key: str, digest: Digest, *, limit: int | None = None) -> int | None:
+        raise NotImplementedError
+
+    def assemble(self, pieces: Sequence[Piece], key: str, digest: Digest) -> int | None:
+        raise NotImplementedError
 
     def stat(self, key: str) -> Stored | None:
         held = self.held.get(key)
@@ -67,16 +85,19 @@ class MemoryBlobs:
     def open(self, key: str, start: int = 0, end: int | None = None) -> IO[bytes]:
         if key not in self.held:
             raise BlobMissing(key)
-        return io.BytesIO(bytes(self.held[key][start:end]))
+        return io.BytesIO(self.held[key][start:end])
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         raise NotImplementedError
 
     def link(self, key: str, method: str, shown: Shown) -> str:  # noqa: ARG002 - the port's name
         return f"/_blobs/{key}?for={method}"
 
     def delete(self, key: str) -> None:
+        if self.clings:
+            raise OSError("on purpose")
         self.held.pop(key, None)
+        self.staged.pop(key, None)
 
     def linked(self, method: str, path: str, query: str) -> FakeLinked | None:
         """A link is good when it names its method."""
@@ -88,7 +109,7 @@ class MemoryBlobs:
 @dataclass
 class FakeApp:
     """Answers by path; keeps the events it saw and the threads it was called by. ``refuse_open`` is the status with which
-    uploads are refused, ``refuse_unread`` that of bodies."""
+    uploads are refused, ``refuse_unread`` that of bodies; uploads begin at ``offset``, the first body's key is ``data/u``."""
 
     blobs: MemoryBlobs
     events: list[Event] = field(default_factory=list)
@@ -97,6 +118,7 @@ class FakeApp:
     refuse_unread: int = 0
     manifest_size: int = 1024
     offset: int = 0
+    opened: int = 0
     close_status: int = 202
     closed: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
@@ -140,6 +162,11 @@ class FakeApp:
 
     def _close(self, event: Event) -> Mapping[str, object]:
         told = self.told(event)
+        key = self._key(int(str(told["writer"]).removeprefix("w")))
+        if told["size"] == self.offset:
+            self.blobs.delete(key)
+        else:
+            self.blobs.seal(key)
         self.closed.set()
         if "digest" in told:
             return answer(self.close_status if self.close_status != 202 else 201, "", location=f"/v2/a/blobs/{told['digest']}")
@@ -148,7 +175,11 @@ class FakeApp:
     def _open(self) -> Mapping[str, object]:
         if self.refuse_open:
             return answer(self.refuse_open, '{"errors":[]}', content_type="application/json")
-        return answer(200, json.dumps({"key": "data/u", "offset": self.offset, "writer": "w1"}))
+        self.opened += 1
+        return answer(200, json.dumps({"key": self._key(self.opened), "offset": self.offset, "writer": f"w{self.opened}"}))
+
+    def _key(self, number: int) -> str:
+        return "data/u" if number == 1 else f"data/u{number}"
 
     def seen(self, path: str) -> Event:
         """The first event whose path ends so."""

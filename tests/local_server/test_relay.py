@@ -8,13 +8,13 @@ import threading
 import pytest
 
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import StoreFull
 from chalicelib.wire.distribution.state import Lane
 from infra.local.edge import INLINE_UPLOAD
 from infra.local.relay import BLOCK
 from tests.edge.speaking import bearer, state
 from tests.local_server.fakes import parameters
 from tests.local_server.running import SECONDS, Local, Wire
+from tests.memory_blobs import MemoryBlobs
 from tests.surface import Surface
 
 UPLOAD = "/v2/a/blobs/uploads/u"
@@ -50,17 +50,31 @@ def test_an_empty_chunked_patch_is_an_empty_upload(local: Local) -> None:
     reply = local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked())
     assert reply.status == 202
     assert local.app.told(local.app.seen("/close"))["size"] == 0
+    assert local.blobs.appends == []
 
 
-def test_a_large_patch_arrives_in_blocks_at_its_offset(local: Local) -> None:
-    local.blobs.put("data/u", b"before")
+def test_an_empty_chunked_patch_ends_where_it_begins(local: Local) -> None:
+    local.app.offset = 6
+    assert local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked()).status == 202
+    assert local.app.told(local.app.seen("/close"))["size"] == 6
+
+
+def test_a_large_patch_arrives_in_blocks_and_ends_beyond_its_offset(local: Local) -> None:
     local.app.offset = 6
     reply = local.ask("PATCH", TARGET, f"Content-Range: 6-{5 + len(LARGE)}", body=LARGE)
     assert reply.status == 202
-    assert local.blobs.held["data/u"] == b"before" + LARGE
+    assert local.blobs.held["data/u"] == LARGE
     assert max(local.blobs.appends) < 2 * BLOCK
+    assert local.app.told(local.app.seen("/close")) == {"writer": "w1", "size": 6 + len(LARGE)}
     told = local.app.told(local.app.seen("/open"))
     assert (told["content_range"], told["content_length"]) == (f"6-{5 + len(LARGE)}", len(LARGE))
+
+
+def test_each_body_has_a_key_of_its_own(local: Local) -> None:
+    for number, body in enumerate((b"one", b"two"), 1):
+        assert local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked(body)).status == 202
+        assert local.app.told(local.app.events[-1]) == {"writer": f"w{number}", "size": 3}
+    assert local.blobs.held == {"data/u": b"one", "data/u2": b"two"}
 
 
 def test_a_small_known_patch_goes_to_the_application_whole(local: Local) -> None:
@@ -160,7 +174,7 @@ def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> N
     size = local.app.told(local.app.seen("/close"))["size"]
     assert size == len(local.blobs.held["data/u"])
     assert 0 < int(str(size)) <= len(LARGE)
-    assert LARGE.startswith(bytes(local.blobs.held["data/u"]))
+    assert LARGE.startswith(local.blobs.held["data/u"])
     assert local.ask("GET", "/v2/").status == 200
 
 
@@ -191,40 +205,35 @@ def test_a_server_that_stops_leaves_uploads_closed(local: Local) -> None:
         local.server.should_exit = True
         assert local.app.closed.wait(SECONDS)
     size = local.app.told(local.app.seen("/close"))["size"]
-    assert 0 < int(str(size)) <= len(local.blobs.held["data/u"])
+    assert int(str(size)) == len(local.blobs.held["data/u"]) > 0
 
 
-def test_a_wrong_offset_is_416_with_the_staged_range(local: Local) -> None:
+def test_what_somebody_dropped_meanwhile_is_416_with_what_had_arrived_before(local: Local) -> None:
     local.app.offset = 50
-    local.blobs.put("data/u", b"x" * 20)
-    reply = local.ask("PATCH", TARGET, "Transfer-Encoding: chunked", body=chunked(b"y" * 10))
-    assert (reply.status, reply.headers["range"]) == (416, "0-19")
-    assert local.app.told(local.app.seen("/close"))["size"] == 20
+    local.blobs.drops = True
+    reply = local.ask("PATCH", TARGET, body=LARGE)
+    assert (reply.status, reply.headers["range"]) == (416, "0-49")
+    assert local.app.told(local.app.seen("/close"))["size"] == 50
+    assert local.blobs.staged == local.blobs.held == {}
 
 
-def test_a_full_store_is_507_and_the_upload_stays_resumable(local: Local) -> None:
+@pytest.mark.parametrize("offset", [0, 6])
+def test_a_full_store_is_507_and_gets_back_what_the_request_brought(local: Local, offset: int) -> None:
+    local.app.offset = offset
     local.blobs.limit = 2 * BLOCK
     reply = local.ask("PATCH", TARGET, body=LARGE)
     assert reply.status == 507
     assert json.loads(reply.body)["errors"]
-    assert local.app.told(local.app.seen("/close"))["size"] == len(local.blobs.held["data/u"])
-
-
-def test_a_full_store_gets_back_what_a_request_brought(local: Local) -> None:
-    local.blobs.put("data/u", b"before")
-    local.app.offset = 6
-    local.blobs.limit = 2 * BLOCK
-    assert local.ask("PATCH", TARGET, body=LARGE).status == 507
-    assert local.blobs.held["data/u"] == b"before"
-    assert local.app.told(local.app.seen("/close"))["size"] == 6
+    assert local.app.told(local.app.seen("/close"))["size"] == offset
     assert local.app.calls() == [OPEN, CLOSE]
+    assert local.blobs.staged == local.blobs.held == {}
 
 
 def test_a_full_store_keeps_nothing_of_an_upload_that_nobody_knows_of(local: Local) -> None:
     local.blobs.limit = 2 * BLOCK
     reply = local.ask("POST", f"/v2/a/blobs/uploads/?digest={DIGEST}", f"Authorization: {bearer('a')}", body=LARGE)
     assert reply.status == 507
-    assert local.blobs.held["data/u"] == b""
+    assert local.blobs.staged == local.blobs.held == {}
     assert local.app.calls()[-2:] == ["POST /_relay/v2/a/blobs/uploads/new/close", "DELETE /v2/a/blobs/uploads/new"]
     cancelled = local.app.events[-1]
     assert cancelled["headers"]["authorization"] == bearer("a")  # type: ignore[index]
@@ -243,15 +252,8 @@ def test_a_client_cut_off_from_an_upload_that_nobody_knows_of_leaves_none(local:
     assert local.app.calls()[-1] == "DELETE /v2/a/blobs/uploads/new"
 
 
-def test_a_full_store_that_cannot_be_cut_keeps_the_upload_as_it_is(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    append = local.blobs.append
-
-    def refuses_cuts(key: str, offset: int, content: bytes) -> int:
-        if not content:
-            raise StoreFull
-        return append(key, offset, content)
-
-    monkeypatch.setattr(local.blobs, "append", refuses_cuts)
+def test_what_a_full_store_cannot_drop_the_upload_keeps(local: Local) -> None:
+    local.blobs.clings = True
     local.blobs.limit = 2 * BLOCK
     assert local.ask("PATCH", TARGET, body=LARGE).status == 507
     size = local.app.told(local.app.seen("/close"))["size"]
@@ -311,9 +313,9 @@ def _send_until_cut(wire: Wire) -> None:
         return
 
 
-def test_the_bytes_of_a_writer_that_is_refused_may_be_a_blob_by_now() -> None:
-    """Why the relay deletes nothing when ``close`` answers 404: so it does to a writer whom a later one overtook."""
+def test_a_writer_that_a_later_one_overtook_is_refused_and_leaves_nothing() -> None:
     surface, content = Surface(), b"layer"
+    assert isinstance(surface.store, MemoryBlobs)
     location = surface.call("POST", "/v2/admin/app/blobs/uploads/").headers["Location"]
     path, _, query = location.partition("?")
 
@@ -326,9 +328,12 @@ def test_the_bytes_of_a_writer_that_is_refused_may_be_a_blob_by_now() -> None:
         return surface.send("POST", f"/_relay{path}/close", body).status
 
     earlier, later = open_writer(), open_writer()
-    surface.store.append(later["key"], 0, content)
+    assert earlier["key"] != later["key"]
+    for opened in (earlier, later):
+        surface.store.append(opened["key"], 0, content)
     digest = str(Digest.of(content))
+    assert close(earlier) == 416
     assert close(later, digest=digest) == 201
-    assert close(earlier) == 404
-    assert surface.store.stat(earlier["key"]) is not None
+    assert surface.store.staged == {}
+    assert [stored.key for stored in surface.store.list("data/")] == [later["key"]]
     assert surface.status("HEAD", f"/v2/admin/app/blobs/{digest}") == 307

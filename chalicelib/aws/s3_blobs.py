@@ -122,7 +122,7 @@ class S3Blobs:
         size: int = shown["ContentLength"]
         right = _told(shown, digest)
         if right is None and limit is not None and size > limit:
-            raise ProofLong
+            raise ProofLong(key)
         if right is None and self._copy_tells(size, digest):
             copy = f"proofs/{secrets.token_hex(16)}"
             try:

@@ -37,7 +37,7 @@ from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import ATTEMPTS, S3Bucket
 from chalicelib.aws.s3_download import LOSSES
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, Shown, StoreFull
+from chalicelib.registry.ports import BlobMissing, BlobStore, Piece, ProofLong, Shown, StoreFull
 from tests.aws.conftest import BUCKET, Client, Hook
 from tests.contracts.blob_store import KEY, WRONG, BlobStoreContract, Fetched, content_of, keys_of, pieces_of
 from tests.emulator import Emulator
@@ -180,6 +180,16 @@ def test_a_small_object_without_a_checksum_is_read(s3: Client, blobs: S3Blobs, c
     _unproven(s3, corner, KEY, b"layer")
     assert blobs.check(KEY, Digest.of(b"layer")) == 5
     assert calls == ["HeadObject", "GetObject"]
+
+
+def test_a_limit_is_for_what_has_to_be_hashed(s3: Client, blobs: S3Blobs, corner: str, calls: list[str]) -> None:
+    _unproven(s3, corner, KEY, b"layer")
+    with pytest.raises(ProofLong):
+        blobs.check(KEY, Digest.of(b"layer"), limit=4)
+    assert blobs.check(KEY, Digest.of(b"layer"), limit=5) == 5
+    blobs.put(KEY + "2", b"layer")
+    assert blobs.check(KEY + "2", Digest.of(b"layer"), limit=0) == 5
+    assert calls == ["HeadObject", "HeadObject", "GetObject", "PutObject", "HeadObject"]
 
 
 def test_s3_hashes_a_copy_of_a_large_object(

@@ -20,8 +20,9 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
-from chalicelib.registry.ports import Multipart, Part, PartsInvalid, StoreFull
-from tests.aws.conftest import Hook
+from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import Multipart, Part, PartsInvalid, Piece, StoreFull
+from tests.aws.conftest import BUCKET, Client, Hook
 from tests.contracts.blob_store import KEY, content_of
 from tests.contracts.multipart import MultipartContract, Sent
 from tests.emulator import Emulator
@@ -182,6 +183,36 @@ def test_a_url_of_somebody_without_the_right_is_refused(
 ) -> None:
     upload = uploads.begin(KEY)
     environment = {**emulator.environment(), "AWS_SECRET_ACCESS_KEY": "another"}
-    stranger = S3Multipart(S3Bucket("blobs-contract", clock, prefix=corner, environment=environment))
+    stranger = S3Multipart(S3Bucket(BUCKET, clock, prefix=corner, environment=environment))
     assert _send(stranger.part_urls(KEY, upload, 1, 1)[0], b"x").status == 403
     assert uploads.parts(KEY, upload) == []
+
+
+OBJECTS = ["AbortMultipartUpload", "DeleteObject", "GetObject", "ListMultipartUploadParts", "PutObject"]
+LISTS = ["ListBucket", "ListBucketMultipartUploads"]
+
+
+def test_these_rights_are_enough_for_all(emulator: Emulator, s3: Client, corner: str, clock: FrozenClock) -> None:
+    """What the stack's roles are to allow; every other action is denied."""
+    objects = {"Effect": "Allow", "Action": [f"s3:{name}" for name in OBJECTS], "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    lists = {"Effect": "Allow", "Action": [f"s3:{name}" for name in LISTS], "Resource": f"arn:aws:s3:::{BUCKET}"}
+    user = emulator.user("rights-of-s3", [objects, lists])
+    bucket = S3Bucket(BUCKET, clock, prefix=corner, environment=user.environment())
+    blobs, uploads = S3Blobs(bucket, part=2_000, smallest=1_000), S3Multipart(bucket, smallest=1)
+    upload, parts = _begun(uploads, b"1" * 10_000, b"2")
+    assert uploads.parts(KEY, upload) == parts
+    assert [(key, identifier) for key, identifier, _ in uploads.unfinished("")] == [(KEY, upload)]
+    uploads.complete(KEY, upload, parts)
+    uploads.abort(KEY, upload)
+    whole = b"1" * 10_000 + b"2"
+    assert blobs.check(KEY, Digest.of(whole)) == 10_001
+    blobs.put(KEY + "2", b"3")
+    pieces = [Piece(KEY, 10_001), Piece(KEY + "2", 1)]
+    assert blobs.assemble(pieces, KEY + "3", Digest.of(whole + b"3")) == 10_002
+    assert blobs.assemble(pieces[:1], KEY + "4", Digest.of(whole)) == 10_001
+    assert content_of(blobs, KEY + "3") == whole + b"3"
+    blobs.delete(KEY)
+    assert blobs.stat(KEY) is None
+    assert len(list(blobs.list(""))) == 3
+    with pytest.raises(ClientError, match="AccessDenied"):
+        bucket.client.get_bucket_location(Bucket=BUCKET)

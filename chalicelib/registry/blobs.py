@@ -15,6 +15,7 @@ from chalicelib.registry.errors import BlobReferenced, BlobUnknown
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import (
     Absent,
+    Attributes,
     BlobStore,
     Check,
     ConditionFailed,
@@ -38,6 +39,7 @@ from chalicelib.registry.records import (
     manifest_key,
     needed_blob_key,
     number,
+    repository_key,
     text,
 )
 from chalicelib.registry.repositories import Repositories, Repository
@@ -83,12 +85,25 @@ class Blobs:
             raise BlobUnknown(str(digest))
         return blob
 
+    def look(self, name: RepositoryName, digest: Digest) -> Blob:
+        """The same for one that is likely not there, as when a client asks before it pushes: one read, of the name too.
+
+        Raises NameUnknown, BlobUnknown.
+        """
+        repository = self._repositories.get_recent(name)
+        found = self._table.batch_get([repository_key(name), link_key(repository.id, digest)])
+        named, link = found.get(repository_key(name)), found.get(link_key(repository.id, digest))
+        if named is None or text(named, "id") != repository.id:
+            self._repositories.forget(name)
+            return self.get(name, digest)
+        if link is None:
+            raise BlobUnknown(str(digest))
+        return _blob(repository.id, digest, link)
+
     def find(self, repository: str, digest: Digest) -> Blob | None:
         """The blob if the repository of that id holds it."""
         link = self._table.get(link_key(repository, digest))
-        if link is None:
-            return None
-        return Blob(repository, digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
+        return None if link is None else _blob(repository, digest, link)
 
     def is_referenced(self, blob: Blob) -> bool:
         """Has a manifest that is visible named this blob? The link says so, unless the push was too large for one
@@ -176,6 +191,10 @@ class Blobs:
                 raise BlobReferenced(str(digest), str(manifest))
             gone = Check(manifest_key(repository, manifest), Absent())
             self._table.transact([gone, Delete(needed_blob_key(repository, digest, manifest))])
+
+
+def _blob(repository: str, digest: Digest, link: Attributes) -> Blob:
+    return Blob(repository, digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
 
 
 def _link(repository: str, name: RepositoryName, digest: Digest, key: str, size: int) -> list[Write]:

@@ -149,7 +149,7 @@ class Pushes:
         tries a manifest for long by itself. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid,
         Unproven, StoreFull, Busy.
         """
-        repository = self._repositories.find(name)
+        repository = self._repositories.find_recent(name)
         if repository is None:
             self._refuse_missing(manifest, [*manifest.blobs, *manifest.manifests])
             repository = self._repositories.ensure(name)
@@ -157,7 +157,10 @@ class Pushes:
             try:
                 return self._push_now(repository, manifest, tags)
             except ManifestBlobUnknown as missing:
-                if not self._may_come(repository, missing):
+                current = self._repositories.find(name)
+                if current is not None and current.id != repository.id:
+                    repository = current  # it was remembered as it is not any more
+                elif not self._may_come(repository, missing):
                     raise
         raise Unproven
 
@@ -179,9 +182,14 @@ class Pushes:
             raise
 
     def _push(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], content: _StoredContent) -> None:
-        needs = self._needs(repository.id, manifest)
-        record = self._table.get(manifest_key(repository.id, manifest.digest))
-        visible = [*self._appear(repository.id, manifest, record, content), *self._point(repository.id, manifest, tags)]
+        asked = [manifest_key(repository.id, manifest.digest), *(tag_key(repository.id, tag) for tag in tags)]
+        found = self._table.batch_get([*asked, *_needed(repository.id, manifest).values()])
+        needs = self._needs(repository.id, manifest, found)
+        record = found.get(asked[0])
+        visible = [
+            *self._appear(repository.id, manifest, record, content),
+            *self._point(repository.id, manifest, tags, found),
+        ]
         if len(visible) + 2 * len(needs) <= MAX_TRANSACTION:
             self._table.transact([*visible, *(write for need in needs for write in need.writes(visible=True))])
         elif record is None:
@@ -255,9 +263,10 @@ class Pushes:
         stored = self._table.get(content_key(repository, digest))
         return stored is None or ("key" in stored and self._store.stat(text(stored, "key")) is None)
 
-    def _point(self, repository: str, manifest: Manifest, tags: Sequence[Tag]) -> Iterable[Write]:
+    def _point(
+        self, repository: str, manifest: Manifest, tags: Sequence[Tag], pointing: Mapping[Key, Attributes]
+    ) -> Iterable[Write]:
         """The writes that point tags here, on the condition that they point where they did when this was decided."""
-        pointing = self._table.batch_get([tag_key(repository, tag) for tag in tags])
         for tag in tags:
             key = tag_key(repository, tag)
             old = text(pointing[key], "digest") if key in pointing else None
@@ -267,12 +276,9 @@ class Pushes:
             if old is not None and old != str(manifest.digest):
                 yield Delete(tagged_key(repository, Digest.parse(old), tag))
 
-    def _needs(self, repository: str, manifest: Manifest) -> Sequence[_Need]:
+    def _needs(self, repository: str, manifest: Manifest, found: Mapping[Key, Attributes]) -> Sequence[_Need]:
         """What of the needed content is there. Raises ManifestBlobUnknown for the rest, unless it may be missing."""
-        digest = manifest.digest
-        records = {blob.digest: link_key(repository, blob.digest) for blob in manifest.blobs}
-        records.update((child.digest, manifest_key(repository, child.digest)) for child in manifest.manifests)
-        found = self._table.batch_get(list(records.values()))
+        digest, records = manifest.digest, _needed(repository, manifest)
         wanted = [*manifest.blobs, *manifest.manifests]
         here = [entry for entry in wanted if _is_there(found, records[entry.digest])]
         self._refuse_missing(manifest, [entry for entry in wanted if not _is_there(found, records[entry.digest])])
@@ -287,6 +293,13 @@ class Pushes:
         refused = tuple(str(entry.digest) for entry in missing if entry.is_distributed)
         if refused:
             raise ManifestBlobUnknown(refused)
+
+
+def _needed(repository: str, manifest: Manifest) -> Mapping[Digest, Key]:
+    """Where the repository keeps each thing that the manifest names, if it does."""
+    records = {blob.digest: link_key(repository, blob.digest) for blob in manifest.blobs}
+    records.update((child.digest, manifest_key(repository, child.digest)) for child in manifest.manifests)
+    return records
 
 
 def _is_there(found: Mapping[Key, Attributes], key: Key) -> bool:

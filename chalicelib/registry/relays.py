@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.registry.errors import RangeInvalid, RegistryError, SizeInvalid, UploadUnknown
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import BlobMissing, BlobStore, Multipart, Part, PartsInvalid, Piece, Staging
+from chalicelib.registry.ports import BlobMissing, BlobStore, Multipart, Part, PartsInvalid, Piece, Staging, StoreFull
 from chalicelib.registry.upload_records import (
     UNANNOUNCED,
     Chunk,
@@ -103,7 +103,7 @@ class StagedRelay:
                 self._store.delete(key)
                 return upload
             return self._seal(upload, key, size)
-        except RegistryError:
+        except (RegistryError, StoreFull):
             self._store.delete(key)
             raise
 

@@ -16,8 +16,8 @@ PUBLIC, PRIVATE = "public", "private"
 
 _REMEMBERED_SECONDS = 5
 """How long a name's record may be taken from memory, so that a pull costs no read for it. A repository that is deleted,
-or made public or private, may thus be seen as it was for so long by this instance; writes never rely on it, and who does
-not find what is looked for looks the name up again first."""
+or made public or private, may thus be seen as it was for so long by this instance. What was begun under its id then ends
+under its id; and who does not find what is looked for looks the name up again first."""
 
 _REMEMBERED_NAMES = 10_000
 
@@ -63,19 +63,27 @@ class Repositories:
 
     def get_recent(self, name: RepositoryName) -> Repository:
         """The repository as it was at most some seconds ago; good enough to read from. Raises NameUnknown."""
+        return self._recent(name) or self.get(name)
+
+    def _recent(self, name: RepositoryName) -> Repository | None:
         remembered = self._remembered.get(name)
         # A clock that was set back must not make a name be remembered for an hour.
         if remembered is not None and 0 < remembered[0] - self._clock.now().timestamp() <= _REMEMBERED_SECONDS:
             return remembered[1]
-        return self.get(name)
+        return None
 
     def forget(self, name: RepositoryName) -> bool:
         """Drop what is remembered of a name; True if there was something, so that looking again may help."""
         return self._remembered.pop(name, None) is not None
 
+    def find_recent(self, name: RepositoryName) -> Repository | None:
+        """See ``get_recent``; None if there is none."""
+        return self._recent(name) or self.find(name)
+
     def ensure(self, name: RepositoryName) -> Repository:
-        """The repository of that name, made now and private if there is none. Raises Busy."""
-        return retried(lambda: self.find(name) or self._create(name))
+        """The repository of that name, made now and private if there is none; as it was at most some seconds ago, which is good
+        enough to begin an upload. Raises Busy."""
+        return retried(lambda: self.find_recent(name) or self._create(name))
 
     def _create(self, name: RepositoryName) -> Repository:
         record = Repository(secrets.token_hex(12), name, PRIVATE, int(self._clock.now().timestamp()))

@@ -12,7 +12,8 @@ from chalicelib.wire.http import Response
 def pull_blob(call: Call) -> Response:
     """GET and HEAD: 307 to a short-lived link that answers the same method."""
     digest = Digest.parse(call.reference)
-    blob = call.registry.blobs.get(call.name, digest)
+    look = call.registry.blobs.look if call.request.method == "HEAD" else call.registry.blobs.get
+    blob = look(call.name, digest)
     if not call.registry.blobs.is_referenced(blob) and not _may_push(call):
         raise BlobUnknown(str(digest))
     headers = {

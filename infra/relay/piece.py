@@ -8,21 +8,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from infra.relay.begun import Begun, Stored
 from infra.relay.buffers import Buffers
-from infra.relay.storage import Storage
 
 
 class PieceTooLarge(Exception):
     """More bytes than the piece may have parts for."""
 
 
+class PartStore(Protocol):
+    """Where parts go."""
+
+    async def put(self, begun: Begun, number: int, content: memoryview, md5: bytes) -> str:
+        """The stored part's ETag. Raises StorageFailed, HandOver, Unreachable."""
+
+
 class Means(NamedTuple):
     """What all pieces share. ``concurrency``: parts of one piece on their way at most."""
 
-    storage: Storage
+    storage: PartStore
     buffers: Buffers
     hashing: Executor
     concurrency: int

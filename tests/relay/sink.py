@@ -64,11 +64,8 @@ class Sink(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         status, headers, body = self._answer(self._parser.get_method().decode(), self._target.decode())
-        lines = [
-            f"HTTP/1.1 {status} .",
-            f"content-length: {len(body)}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
+        headers = {"content-length": str(len(body)), **headers}
+        lines = [f"HTTP/1.1 {status} .", *(f"{name}: {value}" for name, value in headers.items())]
         self._transport.write("\r\n".join([*lines, "", ""]).encode() + body)
 
     def _answer(self, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
@@ -79,6 +76,9 @@ class Sink(asyncio.Protocol):
             return 200, {"content-type": "application/xml"}, _BEGUN
         if method == "POST" and "uploadId" in query:
             return 200, {"content-type": "application/xml"}, _DONE
+        return self._api(path)
+
+    def _api(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if path.endswith("/begin"):
             return self._begin(next(self._uploads))
         told = json.loads(self._kept or b"{}")

@@ -150,22 +150,22 @@ class Piece:
         self._number += 1
         content = memoryview(buffer)[:size]
         self._hashed = asyncio.create_task(self._hash(self._hashed, content))
-        self._under_way.add(asyncio.create_task(self._store(self._number, buffer, content, self._hashed)))
-        for task in [task for task in self._under_way if task.done()]:
-            self._settle(task)  # so that a failure is noticed now, not when there are too many
+        task = asyncio.create_task(self._store(self._number, content, self._hashed))
+        # Not within the task, which may be cancelled before it begins.
+        task.add_done_callback(lambda _: self._means.buffers.give(buffer))
+        self._under_way.add(task)
+        for done in [each for each in self._under_way if each.done()]:
+            self._settle(done)  # so that a failure is noticed now, not when there are too many
 
-    async def _store(self, number: int, buffer: bytearray, content: memoryview, hashed: asyncio.Task[None]) -> Stored:
-        try:
-            md5 = await asyncio.get_running_loop().run_in_executor(self._means.hashing, _md5, content)
-            etag = await self._means.storage.put(self.begun, number, content, md5)
-            await hashed
-        finally:
-            self._means.buffers.give(buffer)
+    async def _store(self, number: int, content: memoryview, hashed: asyncio.Task[None]) -> Stored:
+        md5 = await asyncio.get_running_loop().run_in_executor(self._means.hashing, _md5, content)
+        etag = await self._means.storage.put(self.begun, number, content, md5)
+        await asyncio.shield(hashed)  # those behind it in the chain go on, whatever becomes of this part
         return Stored(number, etag, len(content))
 
     async def _hash(self, before: asyncio.Task[None] | None, content: memoryview) -> None:
         if before is not None:
-            await before
+            await asyncio.shield(before)
         await asyncio.get_running_loop().run_in_executor(self._means.hashing, self._sha256.update, content)
 
     async def _one_done(self) -> None:

@@ -74,7 +74,7 @@ def read_settings(environ: Mapping[str, str]) -> RelaySettings:
         upstream=_origin(told("UPSTREAM")),
         key=key,
         host=told("HOST", "127.0.0.1"),
-        port=_number("PORT", told("PORT", "5000"), 1, 65_535),
+        port=_number("PORT", told("PORT", "5000"), 0, 65_535),
         concurrency=_number("CONCURRENCY", told("CONCURRENCY", "3"), 1, 64),
         parts=_number("PARTS", told("PARTS", "8"), 1, 4096),
     )

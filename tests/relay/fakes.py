@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import socket
 import struct
 import threading
 from base64 import b64encode
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -61,13 +62,13 @@ class Writing:
 
 
 class FakeRegistry:
-    """Both sides. ``part_size``, ``max_parts`` and ``first_urls`` are what the next begin tells; ``key`` is what attestations are
-    checked with, "" when the relay has none."""
+    """Both sides. ``part_size``, ``max_parts`` and ``first_urls`` are what the next begin tells; ``key`` is what attestations
+    are checked with, "" when the relay has none."""
 
     def __init__(self, part_size: int = 50_000, key: str = KEY) -> None:
         self.part_size, self.max_parts, self.first_urls, self.key = part_size, 10_000, 2, key
         self.lock = threading.Lock()
-        self.plan: dict[str, list[int | str]] = defaultdict(list)
+        self.plan: dict[str, list[int | str | None]] = defaultdict(list)
         self.seen: list[Seen] = []
         self.stored: list[Seen] = []
         self.calls: Counter[str] = Counter()
@@ -78,6 +79,10 @@ class FakeRegistry:
         self.blobs: dict[str, bytes] = {}
         self.generation = 0
         self.proving = 0
+        self.expire_after = 0
+        self.told_url = ""
+        self.nonsense: bytes | None = None
+        self.lose: set[str] = set()
         self.changed = threading.Condition(self.lock)
         self.release = threading.Event()
         self._servers = [_Server(self, kind) for kind in ("api", "s3")]
@@ -92,10 +97,14 @@ class FakeRegistry:
             server.shutdown()
             server.server_close()
 
-    def wait_for(self, what: Any, seconds: float = 20) -> None:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 20) -> None:
         """Until ``what()`` holds, judged after each request."""
         with self.changed:
             assert self.changed.wait_for(what, seconds), "it did not come about"
+
+    def let_pass(self, kind: str, calls: int, faults: Sequence[int | str]) -> None:
+        """Plan faults for after so many calls of that kind."""
+        self.plan[kind] = [*[None] * calls, *faults]
 
     def named(self, kind: str) -> list[Seen]:
         """What arrived of a kind of call: begin, parts, end, abort, or a method."""
@@ -108,21 +117,28 @@ class FakeRegistry:
         """An answer of the API."""
         path = urlsplit(seen.target).path
         if path.startswith("/_relay"):
-            upload, _, verb = path.removeprefix("/_relay").rpartition("/")
-            if verb == "begin":
-                return self._begin(upload, seen)
-            if "authorization" in seen.headers:
-                self.wrong.append(f"{verb} has an Authorization")
-            told = json.loads(seen.body)
-            writing = self.writings[told["writer"]]
-            return {"parts": self._parts, "end": self._end, "abort": self._abort}[verb](writing, told)
-        if path == "/v2/large":
-            return Reply(200, {"Content-Type": "text/plain"}, b"x" * 3_000_000)
-        if path == "/v2/echo":
-            return Reply(200, {"X-Method": seen.method, "Location": self.origin + "/v2/next"}, seen.body)
+            return self._relay(path, seen)
+        others = {
+            "/v2/large": Reply(200, {"Content-Type": "text/plain"}, b"x" * 3_000_000),
+            "/v2/away": Reply(307, {"Location": self.storage + "/elsewhere"}),
+            "/v2/cookie": Reply(200, {"Set-Cookie": "session=1; Path=/"}),
+            "/v2/echo": Reply(200, {"X-Method": seen.method, "Location": self.origin + "/v2/next"}, seen.body),
+        }
+        if path in others:
+            return others[path]
         if seen.headers.get("authorization") != TOKEN:
             return problem(401, "UNAUTHORIZED", WWW_Authenticate=CHALLENGE)
         return self._upload(path, seen)
+
+    def _relay(self, path: str, seen: Seen) -> Reply:
+        upload, _, verb = path.removeprefix("/_relay").rpartition("/")
+        if verb == "begin":
+            return self._begin(upload, seen)
+        if "authorization" in seen.headers:
+            self.wrong.append(f"{verb} has an Authorization")
+        told = json.loads(seen.body)
+        writing = self.writings[told["writer"]]
+        return {"parts": self._parts, "end": self._end, "abort": self._abort}[verb](writing, told)
 
     def _upload(self, path: str, seen: Seen) -> Reply:
         if seen.method == "POST":
@@ -160,6 +176,8 @@ class FakeRegistry:
         offset = len(self.content[upload])
         if told["content_range"] and not told["content_range"].startswith(f"{offset}-"):
             return problem(416, "BLOB_UPLOAD_INVALID", Range=f"0-{max(0, offset - 1)}")
+        if self.nonsense is not None:
+            return Reply(200, {}, self.nonsense)
         writer = f"w{len(self.writings) + 1}"
         self.writings[writer] = Writing(upload, offset)
         answer = {"writer": writer, "offset": offset, "part_size": self.part_size, "max_parts": self.max_parts}
@@ -207,6 +225,8 @@ class FakeRegistry:
                 writing.state = "taken up"
 
     def _urls(self, writer: str, first: int, count: int) -> list[str]:
+        if self.told_url:
+            return [self.told_url] * count
         signed = f"X-Amz-Signature=g{self.generation}&key=a%2Fb%20c"
         return [
             f"{self.storage}/data/{writer}%2Fx?partNumber={n}&uploadId={writer}&{signed}" for n in range(first, first + count)
@@ -229,6 +249,8 @@ class FakeRegistry:
         if seen.headers.get("content-md5") != b64encode(hashlib.md5(seen.body).digest()).decode():  # noqa: S324
             self.wrong.append("the checksum is not the part's")
             return Reply(400, {}, b"<Error><Code>BadDigest</Code></Error>")
+        if self.expire_after and len(self.stored) == self.expire_after:
+            self.generation += 1
         writing = self.writings[query["uploadId"]]
         if writing.state != "open":
             return Reply(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")
@@ -255,7 +277,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.registry, self.side = registry, side
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A relay that was killed, or gave up."""
 
 
@@ -263,10 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[[], None]:
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -290,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(headers.get("content-length", "0")))
         if fault == RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+            os.close(self.connection.detach())
+            self.close_connection = True
             return
         if fault == SILENT:
             registry.release.wait(20)
@@ -301,6 +324,12 @@ class _Handler(BaseHTTPRequestHandler):
             (registry.stored if side == "s3" else registry.seen).append(seen)
             reply = Reply(int(fault)) if fault is not None else (registry.s3 if side == "s3" else registry.api)(seen)
             registry.changed.notify_all()
+            lost = kind in registry.lose
+            registry.lose.discard(kind)
+        if lost:
+            self.connection.close()
+            self.close_connection = True
+            return
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)

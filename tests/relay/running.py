@@ -61,9 +61,11 @@ class Running:
 
 
 @contextmanager
-def relay(upstream: str, pace: Pace = PACE, *, key: str = KEY, concurrency: int = 3, parts: int = 8) -> Iterator[Running]:
+def relay(
+    upstream: str, pace: Pace = PACE, *, key: str = KEY, concurrency: int = 3, parts: int = 8, port: int = 0
+) -> Iterator[Running]:
     """A relay in front of ``upstream``."""
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     ready = threading.Event()
     settings = RelaySettings(upstream, key, concurrency=concurrency, parts=parts)
     server = relay_server(settings, pace, ready.set)

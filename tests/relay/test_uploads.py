@@ -19,8 +19,8 @@ def test_a_large_patch_becomes_parts(running: Running, registry: FakeRegistry, s
     answer = running.ask("PATCH", TARGET, body)
     assert (answer.status, answer.headers["Range"], answer.headers["Location"]) == (202, f"0-{size - 1}", TARGET)
     assert registry.content[UPLOAD] == body
-    assert registry.calls == {"begin": 1, "s3": -(-size // 50_000), "parts": registry.calls["parts"], "end": 1}
-    assert registry.calls["parts"] <= 2
+    assert registry.calls.pop("parts", 0) <= 2
+    assert registry.calls == {"begin": 1, "s3": -(-size // 50_000), "end": 1}
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1001, INLINE])

@@ -1,0 +1,7 @@
+"""``python -m infra.command``, where the package is not installed."""
+
+import sys
+
+from infra.command.main import main
+
+sys.exit(main())

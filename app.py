@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib import wiring
-from chalicelib.entry import first_start, schedules
+from chalicelib.entry import events, first_start, schedules
 from chalicelib.entry.application import Application
 from chalicelib.entry.distribution import distribution_door
 from chalicelib.entry.log import Logged, RequestLog
@@ -21,4 +21,6 @@ app = Application(
 )
 
 expire_uploads = app.schedule("rate(5 minutes)", description="Drops uploads that were given up")(schedules.expire_uploads)
+sweep_storage = app.schedule("rate(1 day)", description="Drops bytes that nobody adopted")(schedules.sweep_storage)
+adopt = app.lambda_function()(events.adopt)
 ensure_admin = app.lambda_function()(first_start.ensure_admin)

@@ -26,8 +26,8 @@ WHEELS = ROOT / ".cache" / "wheels"
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
 """Lambda's name of an architecture, and the one in a wheel's."""
 
-SERVICES = ("dynamodb", "kms", "lambda", "s3", "secretsmanager")
-"""Whose models of botocore's data are shipped: those that chalicelib/aws makes clients of."""
+SERVICES = ("dynamodb", "kms", "lambda", "s3", "secretsmanager", "xray")
+"""Whose models of botocore's data are shipped: those that chalicelib/aws makes clients of, and aws_xray_sdk on its import."""
 
 ROTATION_SERVICES = ("cloudfront-keyvaluestore", "secretsmanager")
 """The same for infra/rotation."""

@@ -100,6 +100,7 @@ def deploy(account: Account, package: Path, parameters: Mapping[str, str], archi
     given = {"CodeBucket": account.bucket, "Architecture": architecture, **parameters}
     if account.emulator:  # the functions must find it too; at another address where it runs them in containers
         given.setdefault("EndpointUrl", account.emulator)
+        given.setdefault("RotationDays", "0")  # they know no such schedule
         given.setdefault("RequireTls", "no" if account.emulator.startswith("http://") else "yes")
     _find_prefix_list(account, given)
     _change(account, template, given)
@@ -137,8 +138,8 @@ def fill_edge(account: Account, made: Deployment, upload_secret: str) -> bool:
         raise
 
 
-_UNKNOWN_THERE = ("404", "501", "UnknownOperationException", "UnknownService", "NotImplemented")
-"""What emulators answer for services that they lack."""
+_UNKNOWN_THERE = ("400", "404", "405", "501", "InternalFailure", "NotImplemented", "UnknownOperationException")
+"""What emulators answer for services that they lack; a number where the answer names no error."""
 
 
 def destroy(account: Account, confirm: str, drop_data: str) -> None:

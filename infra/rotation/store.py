@@ -24,7 +24,7 @@ class StoreBusy(Exception):
 
 
 def store_client(session: _Session, endpoint: str = "", **options: object) -> _Client:
-    """boto3's of ``cloudfront-keyvaluestore``; ``endpoint`` is an emulator's URL. The SDK puts the account in front of each host,
+    """boto3's of ``cloudfront-keyvaluestore``; ``endpoint`` is an emulator's URL. The SDK puts the account before the host,
     which an emulator at an address of numbers cannot have."""
     client = session.client("cloudfront-keyvaluestore", endpoint_url=endpoint or None, **options)
 

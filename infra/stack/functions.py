@@ -18,7 +18,7 @@ ALIAS = "live"
 _OWN: dict[str, dict[str, Value]] = {
     API: {
         "SLIPWAY_UPLOAD_SECRET": attribute("UploadSecret", "Id"),
-        "SLIPWAY_RELAY_SECRET": chosen("HasRelay", ref("RelaySecret")),
+        "SLIPWAY_RELAY_SECRET": chosen("HasRelay", attribute("RelaySecret", "Id")),
         "SLIPWAY_ADOPT_FUNCTION": ref("AdoptAlias"),
         "SLIPWAY_LANES": chosen("HasEdge", EDGE_LANES),
     },

@@ -37,6 +37,6 @@ OUTPUTS: dict[str, Value] = {
     "RelaySecret": {
         "Condition": "HasRelay",
         "Description": "The secret that holds the relays' key, for a relay that runs elsewhere",
-        "Value": ref("RelaySecret"),
+        "Value": attribute("RelaySecret", "Id"),
     },
 }

@@ -14,6 +14,9 @@ HEALTH = "/_relay/health"
 CPU, MEMORY = "1024", "2048"
 """Of Fargate: a core, and the least memory that goes with it. A relay needs a few parts for each upload, and no disk."""
 
+PARTS = 120
+"""Of 8 MiB, in a relay's memory at once: half of it."""
+
 IDLE_SECONDS = 185
 """Longer than the edge waits, so that the balancer is never the one who ends a connection that is in use."""
 
@@ -200,8 +203,9 @@ def _container() -> Value:
             {"Name": "SLIPWAY_RELAY_UPSTREAM", "Value": attribute("HttpApi", "ApiEndpoint")},
             {"Name": "SLIPWAY_RELAY_HOST", "Value": "0.0.0.0"},  # noqa: S104  # its security group decides who gets there
             {"Name": "SLIPWAY_RELAY_PORT", "Value": str(PORT)},
+            {"Name": "SLIPWAY_RELAY_PARTS", "Value": str(PARTS)},
         ],
-        "Secrets": [{"Name": "SLIPWAY_RELAY_KEY", "ValueFrom": ref("RelaySecret")}],
+        "Secrets": [{"Name": "SLIPWAY_RELAY_KEY", "ValueFrom": attribute("RelaySecret", "Id")}],
         "LogConfiguration": {
             "LogDriver": "awslogs",
             "Options": {
@@ -221,7 +225,7 @@ def _starter() -> Resource:
         _allowed(["ecr:GetAuthorizationToken"], "*"),  # AWS knows no resource for it
         _allowed(pull, repositories),
         _allowed(["logs:CreateLogStream", "logs:PutLogEvents"], attribute("RelayLogs", "Arn")),
-        _allowed(["secretsmanager:GetSecretValue"], ref("RelaySecret")),
+        _allowed(["secretsmanager:GetSecretValue"], attribute("RelaySecret", "Id")),
     ]
     return {
         "Type": "AWS::IAM::Role",

@@ -105,7 +105,7 @@ def resources(function: str) -> Resources:
     if function in READS_OR_WRITES_CONTENT:
         statements.append(_through_s3())
     if function == API:
-        statements.append(chosen("HasRelay", allowed(["secretsmanager:GetSecretValue"], ref("RelaySecret"))))
+        statements.append(chosen("HasRelay", allowed(["secretsmanager:GetSecretValue"], attribute("RelaySecret", "Id"))))
     if function == "adopt":  # Lambda itself tells the queue what failed, in the function's name
         statements.append(allowed(["sqs:SendMessage"], attribute("FailedAdoptions", "Arn")))
     # AWS knows no resources for traces

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from infra.deploy import Account, Deployment, fill_edge
-from infra.rotation.rotate import APART_SECONDS, CannotRotate, Rotation, made, named, rotated
+from infra.rotation.rotate import APART_SECONDS, CannotRotate, Rotation, handler, made, named, rotated
 from infra.rotation.store import KEY, EdgeStore, StoreBusy, store_client
 from tests.emulator import Emulator, start
 from tests.infra.templates import chosen, resource
@@ -78,8 +78,10 @@ def test_what_is_put_is_there_and_what_is_the_same_is_not_written_again(store: E
 
 
 def test_a_store_of_many_keys_is_read_whole(store: EdgeStore) -> None:
+    """AWS takes 50 changes at once and tells 50 keys at once."""
     wanted = {f"upload-key-{number}": str(number) for number in range(60)}
-    store.put(wanted)
+    for part in (30, 60):
+        store.put(dict(list(wanted.items())[:part]))
     assert store.items() == wanted
 
 
@@ -218,6 +220,20 @@ def test_a_rotation_step_by_step_each_of_them_twice(
     assert store.items() == {"settings": "{}", **named(pending)}
     rotation.create()  # once more, after the end
     assert keys_of(secrets_manager, secret) == pending
+
+
+def test_secrets_manager_calls_the_function_for_each_step(
+    edge: Emulator, secrets_manager: Client, arn: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in edge.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLIPWAY_KEY_VALUE_STORE", arn)
+    token = str(uuid.uuid4())
+    for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
+        handler({"SecretId": secret, "ClientRequestToken": token, "Step": step})
+    keys = keys_of(secrets_manager, secret)
+    assert len(keys) == 2
+    assert store_at(edge, arn).items() == named(keys)
 
 
 def test_a_key_that_did_not_reach_the_edge_stops_the_rotation(store: EdgeStore, rotation: Rotation) -> None:

@@ -26,6 +26,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.local
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.deploy: requirements-deploy.txt $(VENV)/.local
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-deploy.txt
+	@touch $@
+
 run: $(VENV)/.local  ## serve the registry on http://127.0.0.1:5000 (PORT=, DATA=, HOST=, PUBLIC_URL=, TLS_CERT=, TLS_KEY=)
 	@exec $(BIN)/python -m infra.local
 
@@ -36,10 +40,10 @@ backup: $(VENV)/.local  ## copy the data folder, also while it is in use: make b
 password: $(VENV)/.local  ## give admin another password: SLIPWAY_ADMIN_PASSWORD, or a generated one
 	@$(BIN)/python -m infra.local.maintenance password
 
-package: $(VENV)/.local  ## the zip and template for AWS: make package STAGE=dev OUT=folder ARCHITECTURE=arm64|x86_64
+package: $(VENV)/.local  ## the zips and template for AWS: make package STAGE=dev OUT=folder ARCHITECTURE=arm64|x86_64
 	@$(BIN)/python -m infra.package --stage "$(STAGE)" --architecture "$(ARCHITECTURE)" --out "$(OUT)"
 
-deploy: package  ## make or update a stage on AWS: make deploy STAGE=dev PARAMETERS="PublicUrl=https://..."
+deploy: package $(VENV)/.deploy  ## make or update a stage on AWS: make deploy STAGE=dev PARAMETERS="BlobVersions=yes"
 	@$(BIN)/python -m infra.deploy deploy --stage "$(STAGE)" --package "$(OUT)" --architecture "$(ARCHITECTURE)" $(PARAMETERS:%=--parameter %)
 
 destroy: $(VENV)/.local  ## remove a stage and every image in it: make destroy STAGE=dev CONFIRM=dev DROP_DATA=yes

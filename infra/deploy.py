@@ -4,11 +4,14 @@
     python -m infra.deploy destroy --stage dev --confirm dev --drop-data yes
 
 AWS_ENDPOINT_URL sends everything to an emulator. Both commands can be repeated: what is done already is left as it is.
+The edge's key-value store is filled here, after the stack is there: its resource takes no content, and until then the edge
+answers 503 to whoever pushes or has no token.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -17,15 +20,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.local.edge import store_of
+from infra.rotation.store import EdgeStore, StoreBusy, store_client
+
 _Client: TypeAlias = Any  # made by boto3 at run time; there are no types to import
 
-STACK_SECONDS = 1800.0
+STACK_SECONDS = 3600.0
+"""A distribution takes minutes to go round the world and back, an origin in a VPC up to fifteen."""
+
+DELETIONS = 2
+"""Tries: what clients still upload while the edge goes down may fill the bucket once more."""
+
 POLL_SECONDS = 2.0
+PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
 _SETTLED = ("_COMPLETE", "_FAILED")
 _BROKEN = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
 """States of a stack that was never made whole, or not wholly removed: nothing can be updated there."""
@@ -42,6 +55,13 @@ class Deployment:
     url: str
     api_endpoint: str
     admin_secret: str
+    bucket: str
+    lanes: str
+    """What the edge offers beside inline, with commas between; "none"."""
+    key_value_store: str = ""
+    """The ARN of the edge's; "" without an edge."""
+    distribution: str = ""
+    distribution_domain: str = ""
 
 
 class Account:
@@ -68,19 +88,58 @@ class Account:
     def client(self, service: str) -> _Client:
         return self._session.client(service, config=self._config, endpoint_url=self.emulator or None)
 
+    def edge_store(self, arn: str) -> EdgeStore:
+        return EdgeStore(store_client(self._session, self.emulator, config=self._config), arn)
+
 
 def deploy(account: Account, package: Path, parameters: Mapping[str, str], architecture: str) -> Deployment:
     """Make or update the stage from what ``make package`` wrote. Raises CannotDeploy."""
     template = _template(package)
-    _upload(account, _named_zip(package, template))
+    for path in _named_zips(package, template):
+        _upload(account, path)
     given = {"CodeBucket": account.bucket, "Architecture": architecture, **parameters}
     if account.emulator:  # the functions must find it too; at another address where it runs them in containers
         given.setdefault("EndpointUrl", account.emulator)
+        given.setdefault("RotationDays", "0")  # they know no such schedule
         given.setdefault("RequireTls", "no" if account.emulator.startswith("http://") else "yes")
+    _find_prefix_list(account, given)
     _change(account, template, given)
     outputs = _outputs(account)
     _first_start(account, outputs["FirstStart"])
-    return Deployment(outputs["Url"], outputs["ApiEndpoint"], outputs["AdminSecret"])
+    made = Deployment(
+        url=outputs["Url"],
+        api_endpoint=outputs["ApiEndpoint"],
+        admin_secret=outputs["AdminSecret"],
+        bucket=outputs["Bucket"],
+        lanes=outputs["Lanes"],
+        key_value_store=outputs.get("KeyValueStore", ""),
+        distribution=outputs.get("Distribution", ""),
+        distribution_domain=outputs.get("DistributionDomain", ""),
+    )
+    if made.key_value_store:
+        fill_edge(account, made, outputs["UploadSecret"])
+    return made
+
+
+def fill_edge(account: Account, made: Deployment, upload_secret: str) -> bool:
+    """Settings and keys of upload states into the key-value store: whether anything had to be changed. Keys that are there
+    are left: a rotation may be under way, and drops them itself. Raises StoreBusy."""
+    keys = json.loads(account.client("secretsmanager").get_secret_value(SecretId=upload_secret)["SecretString"])
+    lanes = made.lanes.split(",")
+    host = urlsplit(made.url).netloc
+    wanted = store_of(f"{made.url}/auth/token", host, keys, direct="direct" in lanes, relay="relay" in lanes)
+    store = account.edge_store(made.key_value_store)
+    try:
+        return store.put(wanted)
+    except ClientError as error:
+        if account.emulator and error.response["Error"]["Code"] in _UNKNOWN_THERE:
+            print(f"{account.emulator} has no key-value stores: the edge's is not filled", file=sys.stderr)
+            return False
+        raise
+
+
+_UNKNOWN_THERE = ("400", "404", "405", "501", "InternalFailure", "NotImplemented", "UnknownOperationException")
+"""What emulators answer for services that they lack; a number where the answer names no error."""
 
 
 def destroy(account: Account, confirm: str, drop_data: str) -> None:
@@ -93,10 +152,13 @@ def destroy(account: Account, confirm: str, drop_data: str) -> None:
     cloudformation = account.client("cloudformation")
     if _status(cloudformation, account.stack):
         cloudformation.update_termination_protection(StackName=account.stack, EnableTerminationProtection=False)
-        _release_data(account)
-        cloudformation.delete_stack(StackName=account.stack)
-        status = _settled(cloudformation, account.stack)
-        if status:
+        for _ in range(DELETIONS):
+            _release_data(account)
+            cloudformation.delete_stack(StackName=account.stack)
+            status = _settled(cloudformation, account.stack)
+            if not status:
+                break
+        else:
             raise CannotDeploy(f"{account.stack} is {status}:\n{_reasons(cloudformation, account.stack)}")
     s3 = account.client("s3")
     if _bucket_exists(s3, account.bucket):
@@ -112,18 +174,34 @@ def _template(package: Path) -> dict[str, Any]:
     return template
 
 
-def _named_zip(package: Path, template: dict[str, Any]) -> Path:
-    path = package / str(template["Resources"]["ApiFunction"]["Properties"]["Code"]["S3Key"])
-    if not path.exists():
-        raise CannotDeploy(f"{path} is missing: run make package again")
-    return path
+def _named_zips(package: Path, template: dict[str, Any]) -> list[Path]:
+    functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
+    paths = {package / str(each["Properties"]["Code"]["S3Key"]) for each in functions}
+    if missing := [path for path in paths if not path.exists()]:
+        raise CannotDeploy(f"{missing[0]} is missing: run make package again")
+    return sorted(paths)
+
+
+def _find_prefix_list(account: Account, given: dict[str, str]) -> None:
+    """The region's own id of the list of CloudFront's addresses, which the relay's balancer lets in."""
+    if given.get("Relay") != "yes" or given.get("RelayDomain") or given.get("EdgePrefixList"):
+        return
+    wanted = [{"Name": "prefix-list-name", "Values": [PREFIX_LIST]}]
+    found = account.client("ec2").describe_managed_prefix_lists(Filters=wanted)["PrefixLists"]
+    if not found:
+        raise CannotDeploy(f"{account.region} has no prefix list {PREFIX_LIST}: set EdgePrefixList")
+    given["EdgePrefixList"] = found[0]["PrefixListId"]
 
 
 # ----------------------------------------------------------------------------------------------------- deployment bucket
 
 
 def _upload(account: Account, path: Path) -> None:
-    """The zip into the deployment bucket, under its own name: what is there already is the same content."""
+    _keep(account, path.name, path.read_bytes())
+
+
+def _keep(account: Account, name: str, content: bytes) -> None:
+    """Into the deployment bucket, under a name that its content gave: what is there already is the same."""
     s3 = account.client("s3")
     if not _bucket_exists(s3, account.bucket):
         where = {} if account.region == "us-east-1" else {"LocationConstraint": account.region}
@@ -131,11 +209,11 @@ def _upload(account: Account, path: Path) -> None:
         blocked = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
         s3.put_public_access_block(Bucket=account.bucket, PublicAccessBlockConfiguration=blocked)
     try:
-        s3.head_object(Bucket=account.bucket, Key=path.name, ExpectedBucketOwner=account.id)
+        s3.head_object(Bucket=account.bucket, Key=name, ExpectedBucketOwner=account.id)
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"404", "NoSuchKey", "NotFound"}:
             raise
-        s3.put_object(Bucket=account.bucket, Key=path.name, Body=path.read_bytes(), ExpectedBucketOwner=account.id)
+        s3.put_object(Bucket=account.bucket, Key=name, Body=content, ExpectedBucketOwner=account.id)
 
 
 def _bucket_exists(s3: _Client, bucket: str) -> bool:
@@ -177,7 +255,7 @@ def _change(account: Account, template: dict[str, Any], given: Mapping[str, str]
         StackName=account.stack,
         ChangeSetName=change_set,
         ChangeSetType="UPDATE" if exists else "CREATE",
-        TemplateBody=json.dumps(template, separators=(",", ":")),
+        TemplateURL=_published(account, template),
         Capabilities=["CAPABILITY_IAM"],
         Parameters=_settings(template, given, _parameters(cloudformation, account.stack) if exists else {}),
     )
@@ -189,6 +267,14 @@ def _change(account: Account, template: dict[str, Any], given: Mapping[str, str]
     if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
         raise CannotDeploy(f"{account.stack} is {status}:\n{_reasons(cloudformation, account.stack)}")
     cloudformation.update_termination_protection(StackName=account.stack, EnableTerminationProtection=True)
+
+
+def _published(account: Account, template: dict[str, Any]) -> str:
+    """Where CloudFormation finds the template: it is too long for a request."""
+    content = json.dumps(template, separators=(",", ":")).encode()
+    name = f"template-{hashlib.sha256(content).hexdigest()[:32]}.json"
+    _keep(account, name, content)
+    return f"{account.client('s3').meta.endpoint_url}/{account.bucket}/{name}"
 
 
 def _refuse_broken(account: Account, status: str) -> None:
@@ -230,7 +316,7 @@ def _has_changes(cloudformation: _Client, stack: str, change_set: str) -> bool:
                 return False
             raise CannotDeploy(f"the change set was refused: {reason}")
         time.sleep(POLL_SECONDS / 4)
-    raise CannotDeploy("the change set is not ready after half an hour")
+    raise CannotDeploy("the change set is not ready after an hour")
 
 
 def _settled(cloudformation: _Client, stack: str) -> str:
@@ -241,7 +327,7 @@ def _settled(cloudformation: _Client, stack: str) -> str:
         if not status or status.endswith(_SETTLED):
             return status
         time.sleep(POLL_SECONDS / 4)
-    raise CannotDeploy(f"{stack} is still {status} after half an hour")
+    raise CannotDeploy(f"{stack} is still {status} after an hour")
 
 
 def _described(cloudformation: _Client, stack: str) -> dict[str, Any]:
@@ -341,9 +427,11 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         parameters = dict(each.split("=", 1) for each in options.parameter)
         made = deploy(account, options.package, parameters, options.architecture)
-    except (CannotDeploy, BotoCoreError, ClientError) as error:
+    except (CannotDeploy, StoreBusy, BotoCoreError, ClientError) as error:
         print(f"{options.command} failed: {error}", file=sys.stderr)
         return 1
+    if made.distribution_domain and urlsplit(made.url).hostname != made.distribution_domain:
+        print(f"the edge is {made.distribution_domain}: let the DNS name of {made.url} point there (CNAME or alias)")
     print(f"{made.url} serves; user admin, first password in the secret {made.admin_secret}:")
     print(f"  aws secretsmanager get-secret-value --query SecretString --output text --secret-id {made.admin_secret}")
     return 0

@@ -1,9 +1,9 @@
-"""``make package``: writes the zip and the CloudFormation template that are deployed.
+"""``make package``: writes the zips and the CloudFormation template that are deployed.
 
     python -m infra.package --stage dev --architecture arm64 --out build
 
-``slipway-<digest>.zip`` is named by its content, ``template.json`` names the zip. Nothing is built twice: the same checkout
-and pins give the same bytes.
+``slipway-<digest>.zip`` and ``rotation-<digest>.zip`` are named by their content, ``template.json`` names them. Nothing is
+built twice: the same checkout and pins give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.bundle import ARCHITECTURES, ROOT, bundle
+from infra.bundle import ARCHITECTURES, REGISTRY, ROOT, ROTATION, Kind, bundle
 from infra.stack import template
 from infra.stack.declared import Declared, StageUnknown, declared
 
@@ -37,6 +37,7 @@ class Package:
     """What ``package`` wrote."""
 
     zip: Path
+    rotation_zip: Path
     template: Path
     architecture: str
 
@@ -44,15 +45,20 @@ class Package:
 def package(stage: str, architecture: str, out: Path) -> Package:
     """Write both into ``out``, made if need be. Raises StageUnknown, ValueError."""
     found = declarations(stage)
-    content = bundle(architecture)
     out.mkdir(parents=True, exist_ok=True)
-    written = out / f"slipway-{hashlib.sha256(content).hexdigest()[:32]}.zip"
-    for earlier in out.glob("slipway-*.zip"):
+    registry, rotation = _written(REGISTRY, architecture, out), _written(ROTATION, architecture, out)
+    text = json.dumps({**template(found, registry.name, rotation.name)}, indent=1)
+    (out / "template.json").write_text(text + "\n")
+    return Package(registry, rotation, out / "template.json", architecture)
+
+
+def _written(kind: Kind, architecture: str, out: Path) -> Path:
+    content = bundle(architecture, kind)
+    written = out / f"{kind.name}-{hashlib.sha256(content).hexdigest()[:32]}.zip"
+    for earlier in out.glob(f"{kind.name}-*.zip"):
         earlier.unlink()
     written.write_bytes(content)
-    text = json.dumps({**template(found, written.name)}, indent=1)
-    (out / "template.json").write_text(text + "\n")
-    return Package(written, out / "template.json", architecture)
+    return written
 
 
 def declarations(stage: str) -> Declared:
@@ -80,7 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     except (StageUnknown, ValueError) as error:
         print(f"not packaged: {error}", file=sys.stderr)
         return 1
-    print(f"{made.zip} ({made.zip.stat().st_size:,} bytes, {options.architecture})\n{made.template}")
+    for each in (made.zip, made.rotation_zip):
+        print(f"{each} ({each.stat().st_size:,} bytes, {options.architecture})")
+    print(made.template)
     return 0
 
 

@@ -9,16 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 
-from infra.stack.declared import Function
+from infra.stack.address import DECIDED_BY, EDGE_LANES, URL
+from infra.stack.declared import API, Function
 from infra.stack.language import Resources, Value, attribute, chosen, ref, text
 
 ALIAS = "live"
 
-_SECRETS = {
-    "api_handler": ("SLIPWAY_UPLOAD_SECRET", "UploadSecret"),
-    "ensure_admin": ("SLIPWAY_ADMIN_SECRET", "AdminSecret"),
+_OWN: dict[str, dict[str, Value]] = {
+    API: {
+        "SLIPWAY_UPLOAD_SECRET": attribute("UploadSecret", "Id"),
+        "SLIPWAY_RELAY_SECRET": chosen("HasRelay", attribute("RelaySecret", "Id")),
+        "SLIPWAY_ADOPT_FUNCTION": ref("AdoptAlias"),
+        "SLIPWAY_LANES": chosen("HasEdge", EDGE_LANES),
+    },
+    "ensure_admin": {"SLIPWAY_ADMIN_SECRET": attribute("AdminSecret", "Id")},
 }
-"""Which secret a function may read, and the setting that names it."""
+"""Settings of one function alone."""
 
 
 def resources(function: Function, log_days: int, code_key: str) -> Resources:
@@ -32,28 +38,34 @@ def resources(function: Function, log_days: int, code_key: str) -> Resources:
         "Timeout": function.timeout,
         "Role": attribute(f"{function.title}Role", "Arn"),
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": ref(f"{function.title}Logs")},
+        "TracingConfig": {"Mode": chosen("HasTracing", "Active", "PassThrough")},
         "Environment": {"Variables": environment(function.name)},
     }
+    return published(function.title, properties, log_days)
+
+
+def published(title: str, properties: dict[str, Value], log_days: int) -> Resources:
+    """A function of these properties with its log, version and alias."""
     return {
-        f"{function.title}Logs": {
+        f"{title}Logs": {
             "Type": "AWS::Logs::LogGroup",
             "DeletionPolicy": "Delete",
             "UpdateReplacePolicy": "Delete",
             "Properties": {"RetentionInDays": log_days},
         },
-        f"{function.title}Function": {"Type": "AWS::Lambda::Function", "Properties": properties},
-        f"{function.title}Version": {
+        f"{title}Function": {"Type": "AWS::Lambda::Function", "Properties": properties},
+        f"{title}Version": {
             "Type": "AWS::Lambda::Version",
             "DeletionPolicy": "Retain",  # the function takes its versions with it
             "UpdateReplacePolicy": "Retain",
-            "Properties": {"FunctionName": ref(f"{function.title}Function"), "Description": _reason(properties)},
+            "Properties": {"FunctionName": ref(f"{title}Function"), "Description": _reason(properties)},
         },
-        f"{function.title}Alias": {
+        f"{title}Alias": {
             "Type": "AWS::Lambda::Alias",
             "Properties": {
                 "Name": ALIAS,
-                "FunctionName": ref(f"{function.title}Function"),
-                "FunctionVersion": attribute(f"{function.title}Version", "Version"),
+                "FunctionName": ref(f"{title}Function"),
+                "FunctionVersion": attribute(f"{title}Version", "Version"),
             },
         },
     }
@@ -62,23 +74,22 @@ def resources(function: Function, log_days: int, code_key: str) -> Resources:
 def environment(name: str) -> dict[str, Value]:
     """What the functions read in chalicelib/settings.py. Names alone, no secret: who may list functions reads this."""
     variables: dict[str, Value] = {
-        "SLIPWAY_PUBLIC_URL": chosen("HasPublicUrl", ref("PublicUrl"), attribute("HttpApi", "ApiEndpoint")),
+        "SLIPWAY_PUBLIC_URL": URL,
         "SLIPWAY_SPARSE_MANIFESTS": ref("SparseManifests"),
         "SLIPWAY_TABLE": ref("Table"),
         "SLIPWAY_BUCKET": ref("Bucket"),
         "SLIPWAY_SIGNING_KEY": attribute("SigningKey", "Arn"),
         "SLIPWAY_WRAPPING_KEY": attribute("WrappingKey", "Arn"),
+        "SLIPWAY_TRACING": ref("Tracing"),
         "AWS_SDK_UA_APP_ID": f"slipway-{name}",  # CloudTrail then tells which function made a call
         "AWS_ENDPOINT_URL": chosen("HasEndpointUrl", ref("EndpointUrl")),
     }
-    if name in _SECRETS:
-        setting, secret = _SECRETS[name]
-        variables[setting] = attribute(secret, "Id")
-    return variables
+    return {**variables, **_OWN.get(name, {})}
 
 
 def _reason(properties: dict[str, Value]) -> Value:
     """A version's description, which is what makes CloudFormation publish another one: it must differ whenever the function
     does, so it names a digest of the properties and every parameter they refer to."""
     digest = hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
-    return text(digest + " ${Architecture} ${SparseManifests} ${PublicUrl} ${EndpointUrl}")
+    pattern = digest + " ${Architecture} ${SparseManifests} ${Tracing} ${EndpointUrl} ${Address}"
+    return {"Fn::Sub": [pattern, {"Address": DECIDED_BY}]}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from string import punctuation
 
-from infra.stack.language import Resource, Resources, Value, text
+from infra.stack.address import distribution
+from infra.stack.language import Resource, Resources, Value, chosen, text
 
 GRACE_DAYS = 30
 """How long a deleted key can still be brought back: what AWS allows at most."""
@@ -21,7 +22,7 @@ def resources() -> Resources:
             {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"},
         ),
         "WrappingKey": _key("the registry's own secrets", {"EnableKeyRotation": True}),
-        "ContentKey": _key("the registry's blobs", {"EnableKeyRotation": True}),
+        "ContentKey": _key("the registry's blobs", {"EnableKeyRotation": True}, chosen("HasEdge", _through_cloudfront())),
         "AdminSecret": _secret("first password of admin", {"PasswordLength": 32}),
         "UploadSecret": _secret(
             "keys of upload states, by id, the newest last",
@@ -46,7 +47,20 @@ def _secret(purpose: str, generated: dict[str, Value]) -> Resource:
     }
 
 
-def _key(purpose: str, kind: dict[str, Value]) -> Resource:
+def _through_cloudfront() -> Value:
+    """S3 seals direct uploads under the content key on CloudFront's behalf. Any distribution of the account, since bucket, key
+    and distribution would name each other in a circle; which of them may write, the bucket's policy says."""
+    return {
+        "Sid": "DirectUploads",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+        "Condition": {"ArnLike": {"aws:SourceArn": distribution("*")}},
+    }
+
+
+def _key(purpose: str, kind: dict[str, Value], *statements: Value) -> Resource:
     return {
         "Type": "AWS::KMS::Key",
         "DeletionPolicy": "Delete",
@@ -64,7 +78,8 @@ def _key(purpose: str, kind: dict[str, Value]) -> Resource:
                         "Principal": {"AWS": text("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")},
                         "Action": "kms:*",
                         "Resource": "*",
-                    }
+                    },
+                    *statements,
                 ],
             },
         },

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from infra import bundle as bundling
-from infra.bundle import ARCHITECTURES, LIMIT, LOCAL_ONLY, REQUIREMENTS, ROOT, SERVICES, SHIPPED, bundle
+from infra.bundle import (
+    ARCHITECTURES,
+    KINDS,
+    LIMIT,
+    LOCAL_ONLY,
+    ROOT,
+    ROTATION,
+    ROTATION_SERVICES,
+    SERVICES,
+    Kind,
+    bundle,
+)
 from infra.package import STAND_IN
 from tests.infra import ARCHITECTURE
 
@@ -37,9 +48,31 @@ assert not outside, outside
 """
 
 
+ROTATING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from infra.rotation.rotate import handler
+from infra.rotation.store import store_client
+assert "boto3" not in sys.modules
+from boto3.session import Session
+store_client(Session())
+Session().client("secretsmanager")
+import awscrt.auth
+from botocore.compat import HAS_CRT
+assert HAS_CRT
+outside = [name for name, module in sys.modules.items() if "site-packages" in (getattr(module, "__file__", "") or "")]
+assert not outside, outside
+"""
+
+
 @pytest.fixture(scope="module")
 def content() -> bytes:
     return bundle(ARCHITECTURE)
+
+
+@pytest.fixture(scope="module")
+def rotation() -> bytes:
+    return bundle(ARCHITECTURE, ROTATION)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +85,10 @@ def test_the_same_input_gives_the_same_bytes(content: bytes) -> None:
     assert bundle(ARCHITECTURE) == content
 
 
+def test_the_rotation_s_too(rotation: bytes) -> None:
+    assert bundle(ARCHITECTURE, ROTATION) == rotation
+
+
 def test_no_time_and_no_mode_of_this_machine(content: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
@@ -60,8 +97,8 @@ def test_no_time_and_no_mode_of_this_machine(content: bytes) -> None:
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
 
 
-def test_it_is_small(content: bytes) -> None:
-    assert len(content) < LIMIT
+def test_they_are_small(content: bytes, rotation: bytes) -> None:
+    assert max(len(content), len(rotation)) < LIMIT
 
 
 def test_it_runs_where_nothing_is_installed(content: bytes, tmp_path: Path) -> None:
@@ -71,6 +108,19 @@ def test_it_runs_where_nothing_is_installed(content: bytes, tmp_path: Path) -> N
     command = [sys.executable, "-I", "-S", "-c", ALONE, str(tmp_path), *SERVICES]
     run = subprocess.run(command, env=STAND_IN, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_rotation_runs_where_nothing_is_installed(rotation: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(rotation)) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path)
+    command = [sys.executable, "-I", "-S", "-c", ROTATING, str(tmp_path)]
+    run = subprocess.run(command, env=STAND_IN, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    ours = {name for name in names if name.startswith("infra/") and name.endswith(".py")}
+    assert ours == {"infra/__init__.py", *(f"infra/rotation/{name}.py" for name in ("__init__", "rotate", "store"))}
+    models = {name.split("/")[2] for name in names if name.startswith("botocore/data/") and name.count("/") > 2}
+    assert models == set(ROTATION_SERVICES)
 
 
 def test_compiled_code_is_taken_as_it_is(content: bytes, names: list[str]) -> None:
@@ -98,14 +148,22 @@ def test_only_what_runs_there(names: list[str]) -> None:
     assert models == set(SERVICES)
 
 
-def test_what_is_shipped_is_what_is_pinned() -> None:
-    def pins(path: Path) -> dict[str, str]:
-        lines = [line.partition("==") for line in path.read_text().splitlines() if "==" in line]
-        return {name.lower().replace("-", "_"): version for name, _, version in lines}
+def pins(path: Path) -> dict[str, str]:
+    lines = [line.partition("==") for line in path.read_text().splitlines() if "==" in line]
+    return {name.lower().replace("-", "_"): version for name, _, version in lines}
 
-    shipped, declared = pins(REQUIREMENTS), pins(ROOT / "requirements.txt")
-    assert shipped.keys() == SHIPPED.keys()
-    assert declared.items() <= shipped.items()
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_shipped_is_what_is_pinned(kind: Kind) -> None:
+    assert pins(kind.requirements).keys() == kind.shipped.keys()
+
+
+def test_what_is_shipped_is_what_is_tested() -> None:
+    tested = pins(ROOT / "requirements.txt") | pins(ROOT / "requirements-deploy.txt")
+    for kind in KINDS:
+        shipped = pins(kind.requirements)
+        assert {name: tested[name] for name in tested.keys() & shipped.keys()}.items() <= shipped.items()
+    assert pins(ROOT / "requirements.txt").items() <= pins(KINDS[0].requirements).items()
 
 
 def test_an_architecture_that_lambda_does_not_have() -> None:
@@ -114,6 +172,7 @@ def test_an_architecture_that_lambda_does_not_have() -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_wheels_are_for_the_architecture(architecture: str) -> None:
-    machines = {wheel.stem.rpartition("_")[2] for wheel in bundling.wheels(architecture) if "manylinux" in wheel.name}
+@pytest.mark.parametrize("kind", KINDS)
+def test_wheels_are_for_the_architecture(architecture: str, kind: Kind) -> None:
+    machines = {wheel.stem.rpartition("_")[2] for wheel in bundling.wheels(architecture, kind) if "manylinux" in wheel.name}
     assert machines == {ARCHITECTURES[architecture].rpartition("_")[2]}

@@ -15,15 +15,9 @@ from infra.package import declarations
 from infra.stack import template
 from infra.stack.declared import StageUnknown
 from infra.stack.roles import ALLOWED
+from tests.infra.templates import CHOICES, STAGES, chosen, made, named
 
-STAGES = ("dev", "prod")
 DATA = ("Table", "Bucket", "SigningKey", "WrappingKey", "ContentKey", "AdminSecret", "UploadSecret")
-
-
-def made(stage: str = "dev") -> dict[str, Any]:
-    """The template as CloudFormation reads it."""
-    parsed: dict[str, Any] = json.loads(json.dumps(template(declarations(stage), "slipway-0.zip")))
-    return parsed
 
 
 def properties(name: str) -> dict[str, Any]:
@@ -53,10 +47,48 @@ def test_chalice_declares_the_functions_and_their_sizes() -> None:
     found = {each.name: (each.handler, each.memory, each.timeout) for each in declarations("prod").functions}
     assert found == {
         "api_handler": ("app.app", 1769, 30),
+        "adopt": ("app.adopt", 1769, 900),
         "expire_uploads": ("app.expire_uploads", 512, 300),
+        "sweep_storage": ("app.sweep_storage", 512, 900),
         "ensure_admin": ("app.ensure_admin", 512, 60),
     }
-    assert {each.function: each.expression for each in declarations("prod").schedules} == {"expire_uploads": "rate(5 minutes)"}
+    assert {each.function: each.expression for each in declarations("prod").schedules} == {
+        "expire_uploads": "rate(5 minutes)",
+        "sweep_storage": "rate(1 day)",
+    }
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_everything_that_is_named_is_there_and_nothing_goes_round(choice: str) -> None:
+    whole = chosen(choice)
+    resources = whole["Resources"]
+    named_by = {name: set(named(each)) for name, each in resources.items()}
+    outputs = {name for each in whole["Outputs"].values() for name in named(each)}
+    known = whole["Parameters"].keys() | resources.keys()
+    for names in (*named_by.values(), outputs):
+        assert {name for name in names if not name.startswith("AWS::")} <= known
+    waiting = {name: names & resources.keys() for name, names in named_by.items()}
+    while waiting:
+        ready = {name for name, names in waiting.items() if not names}
+        assert ready, f"these name each other: {sorted(waiting)}"
+        waiting = {name: names - ready for name, names in waiting.items() if name not in ready}
+
+
+def test_the_template_is_one_that_cloudformation_takes_from_a_bucket() -> None:
+    whole = made()
+    assert len(json.dumps(whole)) < 1_000_000
+    assert len(whole["Resources"]) < 500
+    assert len(whole["Parameters"]) <= 200
+    for parameter in whole["Parameters"].values():
+        assert len(parameter["Description"]) < 4_000
+
+
+def test_what_a_relay_needs_is_asked_for_first() -> None:
+    rules = made()["Rules"]
+    asked = json.dumps(rules["RelayService"]["Assertions"])
+    for parameter in ("Edge", "VpcId", "SubnetIds", "RelayImage", "EdgePrefixList"):
+        assert f'{{"Ref": "{parameter}"}}' in asked
+    assert "go together" in rules["OwnDomain"]["Assertions"][0]["AssertDescription"]
 
 
 def test_nothing_is_tied_to_a_region_a_partition_or_an_account() -> None:
@@ -96,23 +128,12 @@ def test_the_bucket_is_private_and_encrypted() -> None:
     assert rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] == {"Fn::GetAtt": ["ContentKey", "Arn"]}
 
 
-def test_the_bucket_takes_no_request_without_tls_unless_an_emulator_has_none() -> None:
-    policy = made()["Resources"]["BucketPolicy"]
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert made()["Parameters"]["RequireTls"]["Default"] == "yes"
-    assert made()["Conditions"][policy["Condition"]] == {"Fn::Equals": [{"Ref": "RequireTls"}, "yes"]}
-
-
 def test_what_a_crash_leaves_is_dropped_later_than_uploads_live() -> None:
     rules = {each["Id"]: each for each in properties("Bucket")["LifecycleConfiguration"]["Rules"]}
-    assert {each["Prefix"]: each["ExpirationInDays"] for each in rules.values() if "Prefix" in each} == {
-        "~staged/": 3,
-        "~parts/": 3,
-    }
+    assert {each["Prefix"]: each["ExpirationInDays"] for each in rules.values() if "ExpirationInDays" in each} == {"proofs/": 2}
     assert rules["unfinished"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 3}
-    assert not [each for each in rules.values() if "ExpirationInDays" in each and not each["Prefix"].startswith("~")]
+    assert "Prefix" not in rules["unfinished"]
+    assert rules["versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
 
 
 def test_the_keys() -> None:
@@ -145,7 +166,14 @@ def test_neither_a_path_nor_a_query_is_logged() -> None:
 
 def test_everybody_calls_an_alias() -> None:
     assert "${ApiAlias}" in properties("HttpApiIntegration")["IntegrationUri"]["Fn::Sub"]
-    assert [each["Arn"] for each in properties("ExpireUploadsRule")["Targets"]] == [{"Ref": "ExpireUploadsAlias"}]
+    rules = of_type("AWS::Events::Rule")
+    assert {name: [each["Arn"]["Ref"] for each in rule["Properties"]["Targets"]] for name, rule in rules.items()} == {
+        "ExpireUploadsRule": ["ExpireUploadsAlias"],
+        "SweepStorageRule": ["SweepStorageAlias"],
+        "StoredRule": ["AdoptAlias"],
+    }
+    assert properties("RotateSchedule")["RotationLambdaARN"] == {"Ref": "RotateAlias"}
+    assert properties("ApiFunction")["Environment"]["Variables"]["SLIPWAY_ADOPT_FUNCTION"] == {"Ref": "AdoptAlias"}
     for permission in of_type("AWS::Lambda::Permission").values():
         assert permission["Properties"]["FunctionName"]["Ref"].endswith("Alias")
         assert "SourceArn" in permission["Properties"]
@@ -155,16 +183,27 @@ def test_a_version_is_published_whenever_a_function_differs() -> None:
     """CloudFormation makes another version when its description changes, so that names all a function is made of."""
     one, other = declarations("dev"), declarations("prod")
     descriptions = {
-        json.dumps(template(found, key)["Resources"]["ApiVersion"]["Properties"]["Description"])  # type: ignore[index]
+        json.dumps(template(found, key, "rotation-0.zip")["Resources"]["ApiVersion"]["Properties"]["Description"])  # type: ignore[index]
         for found, key in ((one, "a.zip"), (one, "b.zip"), (other, "a.zip"))
     }
     assert len(descriptions) == 3
-    function, described = json.dumps(properties("ApiFunction")), properties("ApiVersion")["Description"]["Fn::Sub"]
-    for parameter in made()["Parameters"]:
-        if f'{{"Ref": "{parameter}"}}' in function and parameter != "CodeBucket":
-            assert f"${{{parameter}}}" in described
-    longest = sum(each.get("MaxLength", 0) for each in made()["Parameters"].values())
-    assert len(described) + longest < 256
+    described = set(named(properties("ApiVersion")))
+    assert set(named(properties("ApiFunction"))) & made()["Parameters"].keys() - {"CodeBucket"} <= described
+    assert {"Edge", "Domain"} <= described  # they decide about the address
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_reason_for_a_version_is_short_enough(choice: str) -> None:
+    pattern, others = chosen(choice)["Resources"]["ApiVersion"]["Properties"]["Description"]["Fn::Sub"]
+    parameters = made()["Parameters"]
+    separator, parts = others["Address"]["Fn::Join"]
+    words = [*pattern.split(" "), *(part if isinstance(part, str) else f"${{{part['Ref']}}}" for part in parts)]
+    longest = 0
+    for word in words:
+        parameter = parameters.get(word.removeprefix("${").removesuffix("}"), {})
+        allowed = max((len(each) for each in parameter.get("AllowedValues", ())), default=0)
+        longest += len(separator) + (parameter.get("MaxLength", 0) or allowed or len(word))
+    assert longest <= 256
 
 
 def test_no_secret_stands_in_an_environment() -> None:
@@ -175,25 +214,38 @@ def test_no_secret_stands_in_an_environment() -> None:
 
 
 def test_each_function_has_a_role_of_its_own() -> None:
-    roles = [json.dumps(each["Properties"]["Role"]) for each in of_type("AWS::Lambda::Function").values()]
-    assert len(set(roles)) == len(roles) == len(of_type("AWS::IAM::Role"))
+    roles = {each["Properties"]["Role"]["Fn::GetAtt"][0] for each in of_type("AWS::Lambda::Function").values()}
+    assert len(roles) == len(of_type("AWS::Lambda::Function"))
+    assert of_type("AWS::IAM::Role").keys() - roles == {"RelayStarter"}
 
 
-@pytest.mark.parametrize("role", ["ApiRole", "ExpireUploadsRole", "EnsureAdminRole"])
-def test_a_role_allows_named_calls_on_named_things(role: str) -> None:
-    for policy in properties(role)["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert not [action for action in statement["Action"] if "*" in action]
-            assert statement["Resource"] != "*"
-            assert statement["Effect"] == "Allow"
+WITHOUT_RESOURCES = {"ecr:GetAuthorizationToken", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+"""Calls for which AWS knows no resource."""
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_roles_allow_named_calls_on_named_things(choice: str) -> None:
+    roles = [each["Properties"] for each in chosen(choice)["Resources"].values() if each["Type"] == "AWS::IAM::Role"]
+    assert roles
+    for statement in (each for role in roles for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]):
+        assert not [action for action in statement["Action"] if "*" in action]
+        assert statement["Resource"] != "*" or set(statement["Action"]) <= WITHOUT_RESOURCES
+        assert statement["Effect"] == "Allow"
+
+
+def test_whatever_writes_objects_is_kept_to_its_prefixes() -> None:
+    for function in ALLOWED:
+        for resource, actions in ALLOWED[function]:
+            if any(action.endswith("Object") for action in actions):
+                patterns = re.findall(r'"Fn::Sub": "(.*?)"', json.dumps(resource))
+                assert patterns
+                assert all(re.fullmatch(r"\$\{Bucket\.Arn\}/(data|direct|manifests|proofs)/\*", each) for each in patterns)
+                assert not [each for each in patterns if "direct" in each and "s3:PutObject" in actions]
 
 
 def test_the_content_key_serves_through_s3_alone() -> None:
-    (statement,) = [
-        each
-        for each in properties("ApiRole")["Policies"][0]["PolicyDocument"]["Statement"]
-        if each["Resource"] == {"Fn::GetAtt": ["ContentKey", "Arn"]}
-    ]
+    statements = chosen()["Resources"]["ApiRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    (statement,) = [each for each in statements if each["Resource"] == {"Fn::GetAtt": ["ContentKey", "Arn"]}]
     services = statement["Condition"]["StringEquals"]["kms:ViaService"]
     assert {each["Fn::Sub"].split(".")[0] for each in services} == {"s3"}
 
@@ -204,5 +256,5 @@ def test_every_function_s_calls_are_written_down() -> None:
 
 def test_all_logs_end() -> None:
     groups = of_type("AWS::Logs::LogGroup")
-    assert len(groups) == 4
+    assert len(groups) == len(of_type("AWS::Lambda::Function")) + 2  # the gateway's, the relays'
     assert all(each["Properties"]["RetentionInDays"] for each in groups.values())

@@ -11,7 +11,7 @@ import hmac
 import json
 import logging
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -40,7 +40,7 @@ _UPLOADS = "/blobs/uploads/"
 
 _PLATFORM = """
 (function () {
-  const native = { get: __get, now: __now, decode: __decode, hmac: __hmac };
+  const native = { get: __get, now: __now, decode: __decode, encode: __encode, hmac: __hmac };
   let origin = '';
   let outcome;
   let handler;
@@ -71,12 +71,18 @@ _PLATFORM = """
   };
   globalThis.Buffer = {
     from(text, encoding) {
-      if (typeof text !== 'string' || encoding !== 'base64url') throw new TypeError('Buffer.from');
-      return { toString() { return native.decode(text); } };
+      if (typeof text !== 'string' || (encoding !== 'base64url' && encoding !== 'hex')) throw new TypeError('Buffer.from');
+      return {
+        toString(form) {
+          if (encoding === 'base64url' && form === undefined) return native.decode(text);
+          if (encoding === 'hex' && form === 'base64') return native.encode(text);
+          throw new TypeError('toString');
+        }
+      };
     }
   };
   Date.now = () => native.now();
-  ['eval', '__get', '__now', '__decode', '__hmac'].forEach((name) => { delete globalThis[name]; });
+  ['eval', '__get', '__now', '__decode', '__encode', '__hmac'].forEach((name) => { delete globalThis[name]; });
 
   // Whether a function changed what it was given is watched: writing all of it out again, to compare, would take longer.
   let changed = false;
@@ -140,6 +146,7 @@ class Function:
         context.add_callable("__get", store.get)
         context.add_callable("__now", lambda: now() * 1000.0)
         context.add_callable("__decode", _decoded)
+        context.add_callable("__encode", _encoded)
         context.add_callable("__hmac", _hmac)
         context.eval(_PLATFORM)
         # The engine reads scripts; the one import that the platform has comes as an argument instead.
@@ -284,6 +291,12 @@ def _decoded(text: str) -> str:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace")
     except ValueError:
         return ""
+
+
+def _encoded(digits: str) -> str:
+    """Hexadecimal digits as base64. Of what is none the platform takes what stands before it."""
+    good = next((place for place, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), len(digits))
+    return b64encode(bytes.fromhex(digits[: good & ~1])).decode("ascii")
 
 
 def _hmac(key: str, data: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from urllib.parse import quote
 
 import pytest
@@ -127,6 +128,9 @@ HOSTILE_HEADERS = {
     "x-amz-object-lock-mode": "COMPLIANCE",
     "x-amz-meta-name": "x",
     "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+    "x-amz-checksum-sha256": "AAAA",
+    "x-amz-checksum-crc32": "AAAA",
+    "x-amz-sdk-checksum-algorithm": "CRC32",
     "x-amz-decoded-content-length": "1",
     "x-amz-trailer": "x",
     "x-amz-security-token": "x",
@@ -157,6 +161,7 @@ def test_to_storage_go_only_the_bytes() -> None:
         "host": "registry.test",
         "content-length": str(INLINE_UPLOAD + 1),
         "x-amz-content-sha256": DIGEST.removeprefix("sha256:"),
+        "x-amz-checksum-sha256": b64encode(bytes.fromhex(DIGEST.removeprefix("sha256:"))).decode(),
         "x-slipway-location": f"/v2/a/blobs/{DIGEST}",
     }
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from infra.local.answers import refused, write, write_and_close
 from infra.local.body import Body, ClientGone, Receive, Send
-from infra.local.distribution import TTLS, KeptErrors, refusal_of
+from infra.local.distribution import TTLS, URL, KeptErrors, refusal_of
 from infra.local.downloads import PREFIX, Downloads, LinkedBlobs
 from infra.local.edge import RELAY, Edge, Passed
 from infra.local.events import Answer, Application, Context, Head
@@ -99,8 +99,10 @@ class Gateway:
 
     def _passed(self, head: Head, length: int | None) -> Passed | Answer:
         """What CloudFront makes of a request: its own answer, or where it goes."""
-        if told := refusal_of(head, has_body=length != 0):
-            return told
+        if length != 0 or len(head.path) + len(head.query) >= URL:
+            told = refusal_of(head, has_body=length != 0)
+            if told is not None:
+                return told
         passed = self._edge.request(head)
         if isinstance(passed, Answer):
             return passed

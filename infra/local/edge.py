@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 import time
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ DIRECT_UPLOAD = 5 * 1024**3
 """The longest body that S3 takes in one PUT."""
 
 FOLDER = Path(__file__).resolve().parents[1] / "edge"
+
+_PREFIXED = re.compile("|".join(distribution.HIDDEN_PREFIXES)).search
 
 _UPLOADS = "/blobs/uploads/"
 """In the paths of the behaviour that viewer-response.js belongs to, before they are rewritten."""
@@ -251,10 +254,12 @@ _quoted = json.encoder.encode_basestring
 def _request_of(head: Head) -> str:
     """The event's request, JSON: names and values as they came, repeated ones as CloudFront lists them. Written by hand: it is
     needed for every request, and json takes longer."""
-    seen = [(name, value) for name, value in head.headers.items() if not distribution.is_hidden(name)]
-    headers = ",".join([f'{_quoted(name)}:{{"value":{_quoted(value)}}}' for name, value in seen])
+    seen = head.headers
+    if not distribution.HIDDEN.isdisjoint(seen) or _PREFIXED("".join(seen)):
+        seen = {name: value for name, value in seen.items() if not distribution.is_hidden(name)}
+    headers = ",".join([f'{_quoted(name)}:{{"value":{_quoted(value)}}}' for name, value in seen.items()])
     if head.repeated:
-        told = {name: {"value": value} for name, value in seen}
+        told = {name: {"value": value} for name, value in seen.items()}
         several = {name: _several(values) for name, values in head.repeated if name in told}
         headers = _json(told | several)[1:-1]
     query = _json(_parameters(head.query)) if head.query else "{}"

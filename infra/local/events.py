@@ -162,8 +162,8 @@ def raw_path(path: str) -> str:
 
 def answer_of(result: Mapping[str, object], method: str, *, several: bool = False) -> Answer:
     """The response that a function's result describes; ``several``: multiValueHeaders count, which they do in payload 1.0
-    only. HEAD gets the length of the body that is left out, or else the function's Content-Length, of which nobody knows whether
-    a gateway lets it through. Raises ValueError or TypeError when it describes none."""
+    only. HEAD gets the length of the body that is left out, or else the function's Content-Length, of which nobody knows
+    whether a gateway lets it through. Raises ValueError or TypeError when it describes none."""
     status = result["statusCode"]
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise ValueError(f"statusCode {status!r}")

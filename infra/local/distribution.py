@@ -102,7 +102,7 @@ class KeptErrors:
         until, answer = self._held.get(head.path, (0.0, None))
         if answer is None or until <= self._now():
             return None
-        return answer._replace(body=b"") if head.method == "HEAD" else answer
+        return answer._replace(body=b"") if head.method == "HEAD" else answer._replace(length=len(answer.body))
 
     def keep(self, head: Head, answer: Answer) -> None:
         """Note an origin's answer."""

@@ -1,7 +1,7 @@
 import cf from 'cloudfront';
 
-// Who must fetch a token first, and where an upload's bytes go. Tokens are only denied here: the API and the relay verify them.
-// What goes to the store is vouched for by the MAC of its upload's state. CloudFront Functions, JavaScript runtime 2.0.
+// Who must fetch a token first, and where an upload's bytes go. Tokens are only denied here: the API verifies them. What goes
+// to the store is vouched for by the MAC of its upload's state. CloudFront Functions, JavaScript runtime 2.0.
 //
 // Key-value store: `settings` {"realm", "service", "direct", "relay", "limits": {"inline", "direct"}}, and `upload-key-<id>`.
 
@@ -29,10 +29,10 @@ const ROUTES = [
   [['DELETE'], MANIFEST, ['delete']],
   [['GET'], /^\/v2\/([\s\S]*)\/tags\/list$/, PULL],
   [['GET'], /^\/v2\/([\s\S]*)\/referrers\/[^\/]*$/, PULL],
-  [['POST'], /^\/_relay\/v2\/([\s\S]*)\/blobs\/uploads\/[^\/]*\/open$/, PUSH]
+  [['POST'], /^\/_relay\/v2\/([\s\S]*)\/blobs\/uploads\/[^\/]*\/(?:open|begin)$/, PUSH]
 ];
 
-// Their end is no $, which in some engines may stand before a line break.
+// No $ at their end: in some engines it may stand before a line break.
 const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?![\s\S])/;
 const DIGEST = /^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})(?![\s\S])/;
 const KEY = /^[A-Za-z0-9_-]{1,32}$/;
@@ -41,7 +41,7 @@ async function handler(event) {
   const request = event.request;
   const path = decoded(request.uri);
   const route = routed(request.method, path);
-  // What no route takes, names that are none and encoded slashes are the API's to refuse.
+  // Unknown routes, bad names and encoded slashes are the API's to refuse.
   if (!route || (request.uri.indexOf('%') >= 0 && /%2f/i.test(request.uri))) return request;
   if (route.name !== undefined && (route.name.length > 255 || !NAME.test(route.name))) return request;
   const claims = claimsOf(header(request, 'authorization'));
@@ -55,7 +55,7 @@ async function handler(event) {
     if (route.pattern === UPLOAD) state = await stateOf(request, route, claims.sub);
     return state ? upload(request, state, config) : refused(404, 'BLOB_UPLOAD_UNKNOWN', 'the upload is unknown');
   } catch (failure) {
-    // The store is filled after the deployment, and a new key takes a while to get here.
+    // The store is filled after the deployment, and keys take a while to get here.
     return refused(503, 'UNAVAILABLE', 'the edge has no settings or no key yet', { 'retry-after': { value: '5' } });
   }
 }
@@ -71,7 +71,7 @@ function routed(method, path) {
   return undefined;
 }
 
-// The claims of a bearer token, unverified; undefined without a token, null for one that cannot be read.
+// A bearer token's claims, unverified; undefined without one, null if it cannot be read.
 function claimsOf(authorization) {
   if (!/^bearer +[^ ]/i.test(authorization)) return undefined;
   const payload = authorization.slice(authorization.indexOf('.') + 1, authorization.lastIndexOf('.'));
@@ -83,8 +83,8 @@ function claimsOf(authorization) {
   }
 }
 
-// RFC 6750's code for what the token lacks, '' for no token; undefined if nothing, null if it was asked for and refused: another
-// token would be no better, and the API says why.
+// RFC 6750's code for what the token lacks, '' for no token; undefined if nothing, null if it was asked for and refused: no other
+// token would be better, and the API says why.
 function missing(claims, route) {
   if (claims === undefined) return '';
   if (claims === null || Date.now() / 1000 >= claims.exp + LEEWAY) return 'invalid_token';
@@ -100,8 +100,8 @@ function missing(claims, route) {
 
 function covers(grants, resource, action) {
   return Array.isArray(grants) && grants.some((grant) => {
-    if (!grant || grant.type + ':' + grant.name !== resource || !Array.isArray(grant.actions)) return false;
-    return grant.actions.indexOf(action) >= 0 || grant.actions.indexOf('*') >= 0;
+    const actions = grant && grant.type + ':' + grant.name === resource ? grant.actions : null;
+    return Array.isArray(actions) && (actions.indexOf(action) >= 0 || actions.indexOf('*') >= 0);
   });
 }
 
@@ -130,14 +130,16 @@ function upload(request, state, config) {
     cf.selectRequestOriginById('relay');
     return request;
   }
-  // A body of unknown length may be a small one; if it is not, the gateway refuses it.
+  // What has no length may be small; if it is not, the gateway refuses it.
   return length === undefined || length <= limits.inline ? request : tooLarge(config);
 }
 
-// Of what the viewer chose only the bytes reach S3, which checks their hash.
+// Of what the viewer chose only the bytes reach S3, which checks their hash and keeps it.
 function toStorage(request, state, digest) {
+  const hash = digest.slice(7);
   const headers = {
-    'x-amz-content-sha256': { value: digest.slice(7) },
+    'x-amz-content-sha256': { value: hash },
+    'x-amz-checksum-sha256': { value: Buffer.from(hash, 'hex').toString('base64') },
     'x-slipway-location': { value: '/v2/' + state.n + '/blobs/' + digest } // for viewer-response.js
   };
   ['host', 'content-length', 'via'].forEach((name) => {
@@ -152,12 +154,12 @@ function toStorage(request, state, digest) {
 }
 
 function tooLarge(config) {
-  const direct = 'containerd, Docker 29, oras or Helm, which send a layer as one PUT; ';
-  const ways = 'slipway relay --upstream <registry> on your machine; or a relay that the operator deploys';
-  return refused(413, 'SIZE_INVALID', 'a body this large does not pass here. Use ' + (config.direct ? direct : '') + ways);
+  const direct = config.direct ? 'containerd, Docker 29, oras or Helm, which send a layer as one PUT; ' : '';
+  const ways = direct + 'slipway relay --upstream <registry> on your machine; or a relay that the operator deploys';
+  return refused(413, 'SIZE_INVALID', 'a body this large does not pass here. Use ' + ways);
 }
 
-// What chalicelib/wire/distribution/state.py signed; null if it is not good for this path and account.
+// What wire/distribution/state.py signed; null if it is not good for this path and account.
 async function stateOf(request, route, account) {
   const texts = parameters(request, '_state');
   const parts = texts.length === 1 ? texts[0].split('.') : [];
@@ -174,7 +176,7 @@ async function stateOf(request, route, account) {
   return same(mac, parts[1]) ? state : null;
 }
 
-// In a time that does not tell how much of it is right.
+// In a time that tells nothing.
 function same(expected, given) {
   let differs = expected.length ^ given.length;
   for (let i = 0; i < expected.length; i++) differs |= expected.charCodeAt(i) ^ given.charCodeAt(i);
@@ -196,7 +198,7 @@ function header(request, name) {
   return found.multiValue ? found.multiValue.map((each) => each.value).join(',') : found.value;
 }
 
-// Undefined where it is not announced: chunks, streams of HTTP/2.
+// Undefined for chunks and streams of HTTP/2.
 function lengthOf(request) {
   const text = header(request, 'content-length');
   return /^[0-9]{1,15}$/.test(text) && !request.headers['transfer-encoding'] ? Number(text) : undefined;

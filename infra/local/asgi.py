@@ -4,7 +4,7 @@
 /_blobs/<key>?...      a signed link: bytes from the BlobStore
 the edge's own answer  a challenge, or the refusal of an upload
 relay                  an upload's large or unannounced body, staged in the store
-the rest               one event with the whole body, up to what the gateway lets through
+the rest               one event with the whole body, through all that API Gateway and Lambda would refuse
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from infra.local.answers import refused, write, write_and_close
 from infra.local.body import Body, ClientGone, Receive, Send
+from infra.local.distribution import TTLS, URL, KeptErrors, refusal_of
 from infra.local.downloads import PREFIX, Downloads, LinkedBlobs
-from infra.local.edge import RELAY, Edge
-from infra.local.events import Answer, Application, Context, Head, answer_of, event_of
+from infra.local.edge import RELAY, Edge, Passed
+from infra.local.events import Answer, Application, Context, Head
+from infra.local.gateway import HEAD_TOO_LARGE, SECONDS, TIMED_OUT, HttpApi, mappings
 from infra.local.heads import HeadInvalid, HeadTooLarge, Sources, head_of
 from infra.local.inline import Inline, MaySend, Sender, anybody
 from infra.local.logins import Logins, proves_account
@@ -29,7 +32,8 @@ from infra.local.relay import Refusal, Relay, StagingBlobs
 
 log = logging.getLogger("slipway.server")
 
-_CONTEXT = Context()
+UNHURRIED = 900.0
+"""Seconds for what the relay asks: on AWS it asks again and again, where here it waits for one call that takes long."""
 
 
 class Pools(NamedTuple):
@@ -58,27 +62,31 @@ class Gateway:
         *,
         edge: Edge,
         may_send: MaySend = anybody,
+        ttls: Mapping[int, float] = TTLS,
+        seconds: float = SECONDS,
     ) -> None:
-        self._app = app
+        self._api = HttpApi(app, mappings())
+        self._seconds = seconds
         self._edge = edge
+        self._errors = KeptErrors(ttls)
         self._pools = pools
         self._sources = sources
         self._downloads = Downloads(blobs, pools.blocks)
         self._inline = Inline(self._call_in_pool, may_send)
         self._logins = Logins(pools.logins)
         self._pulls = Pulls()
-        self._relay = Relay(self._call_in_pool, self._call, blobs, pools.blocks, refusal)
+        self._relay = Relay(self._call_unhurried, self._call, blobs, pools.blocks, refusal)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
             head, length = head_of(scope, self._sources)
         except (HeadTooLarge, HeadInvalid) as error:
-            status = 431 if isinstance(error, HeadTooLarge) else 400
-            return await write_and_close(refused(status, "UNSUPPORTED", str(error)), Body(receive, None), send)
+            told = HEAD_TOO_LARGE if isinstance(error, HeadTooLarge) else refused(400, "UNSUPPORTED", str(error))
+            return await write_and_close(told, Body(receive, None), send)
         if is_internal(scope["path"]):
             return await _write(refused(404, "UNSUPPORTED", "there is nothing here"), Body(receive, length), send)
-        passed = self._edge.request(head)
+        passed = self._passed(head, length)
         if isinstance(passed, Answer):
             return await _write(passed, Body(receive, length), send)
         head = passed.head
@@ -93,10 +101,21 @@ class Gateway:
                 await _write(self._edge.response(head, answer), body, send)
         return None
 
+    def _passed(self, head: Head, length: int | None) -> Passed | Answer:
+        """What CloudFront makes of a request: its own answer, or where it goes."""
+        if length != 0 or len(head.path) + len(head.query) >= URL:
+            told = refusal_of(head, has_body=length != 0)
+            if told is not None:
+                return told
+        passed = self._edge.request(head)
+        if isinstance(passed, Answer):
+            return passed
+        return self._errors.get(passed.head) or passed
+
     async def _answer(self, head: Head, body: Body, origin: str, sender: Sender) -> Answer | None:
-        if origin == RELAY and not body.complete:
-            return await self._relay.upload(head, body)
-        return await self._inline.answer(head, body, sender)
+        if origin != RELAY:
+            return await self._inline.answer(head, body, sender)
+        return await (self._call_unhurried(head, b"") if body.complete else self._relay.upload(head, body))
 
     async def _serve_link(self, scope: dict[str, Any], head: Head, body: Body, send: Send) -> None:
         if not body.complete:
@@ -104,19 +123,26 @@ class Gateway:
         return await self._downloads.serve(head, send, scope["state"]["connection"])
 
     async def _call_in_pool(self, head: Head, body: bytes) -> Answer:
-        if proves_account(head, body):
-            return await self._logins.call(self._call, head, body)
+        """The application's answer, if it comes in the time that the gateway gives it. What it is doing it does to its end."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pools.calls, self._call, head, body)
-
-    def _call(self, head: Head, body: bytes) -> Answer:
-        """The application's answer. Its failures are its own: the client learns no more than that there was one."""
         try:
-            answer = answer_of(self._app(event_of(head, body), _CONTEXT), head.method)
-        except Exception:
-            log.exception("%s %s failed", head.method, head.path)
-            return refused(500, "UNKNOWN", "the registry failed to answer; its log says why")
+            async with asyncio.timeout(self._seconds):
+                if proves_account(head, body):
+                    return await self._logins.call(self._call, head, body)
+                return await loop.run_in_executor(self._pools.calls, self._call, head, body)
+        except TimeoutError:
+            log.warning("%s %s takes longer than %g seconds", head.method, head.path, self._seconds)
+            return TIMED_OUT
+
+    async def _call_unhurried(self, head: Head, body: bytes) -> Answer:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pools.calls, self._call, head, body, UNHURRIED)
+
+    def _call(self, head: Head, body: bytes, seconds: float = SECONDS) -> Answer:
+        answer = self._api.call(head, body, Context(seconds))
         self._pulls.learn(head, answer)
+        if answer.status >= 400:
+            self._errors.keep(head, answer)
         return answer
 
 

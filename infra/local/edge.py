@@ -10,8 +10,9 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import quickjs  # type: ignore[import-untyped]
 
+from infra.local import distribution
 from infra.local.answers import refused
 from infra.local.events import Answer, Head
 
@@ -35,12 +37,14 @@ DIRECT_UPLOAD = 5 * 1024**3
 
 FOLDER = Path(__file__).resolve().parents[1] / "edge"
 
+_PREFIXED = re.compile("|".join(distribution.HIDDEN_PREFIXES)).search
+
 _UPLOADS = "/blobs/uploads/"
 """In the paths of the behaviour that viewer-response.js belongs to, before they are rewritten."""
 
 _PLATFORM = """
 (function () {
-  const native = { get: __get, now: __now, decode: __decode, hmac: __hmac };
+  const native = { get: __get, now: __now, decode: __decode, encode: __encode, hmac: __hmac };
   let origin = '';
   let outcome;
   let handler;
@@ -71,12 +75,18 @@ _PLATFORM = """
   };
   globalThis.Buffer = {
     from(text, encoding) {
-      if (typeof text !== 'string' || encoding !== 'base64url') throw new TypeError('Buffer.from');
-      return { toString() { return native.decode(text); } };
+      if (typeof text !== 'string' || (encoding !== 'base64url' && encoding !== 'hex')) throw new TypeError('Buffer.from');
+      return {
+        toString(form) {
+          if (encoding === 'base64url' && form === undefined) return native.decode(text);
+          if (encoding === 'hex' && form === 'base64') return native.encode(text);
+          throw new TypeError('toString');
+        }
+      };
     }
   };
   Date.now = () => native.now();
-  ['eval', '__get', '__now', '__decode', '__hmac'].forEach((name) => { delete globalThis[name]; });
+  ['eval', '__get', '__now', '__decode', '__encode', '__hmac'].forEach((name) => { delete globalThis[name]; });
 
   // Whether a function changed what it was given is watched: writing all of it out again, to compare, would take longer.
   let changed = false;
@@ -140,10 +150,14 @@ class Function:
         context.add_callable("__get", store.get)
         context.add_callable("__now", lambda: now() * 1000.0)
         context.add_callable("__decode", _decoded)
+        context.add_callable("__encode", _encoded)
         context.add_callable("__hmac", _hmac)
         context.eval(_PLATFORM)
         # The engine reads scripts; the one import that the platform has comes as an argument instead.
-        source = (FOLDER / file).read_text("utf-8").replace("import cf from 'cloudfront';", "", 1)
+        source = (FOLDER / file).read_text("utf-8")
+        if len(source.encode()) > distribution.SOURCE:
+            raise FunctionFailed(f"{file} is longer than CloudFront takes")
+        source = source.replace("import cf from 'cloudfront';", "", 1)
         context.eval(f"load(function (require, cf) {{ 'use strict'; {source}\nreturn handler; }})")
         self._context = context
         self._run, self._taken = context.get("run"), context.get("taken")
@@ -183,7 +197,9 @@ class Edge:
             return Passed(head, API)
         result = told["result"]
         if "statusCode" in result:
-            return _answer_of(result)
+            return _made(head, result)
+        if not _allowed(head, result):
+            return _invalid(head)
         same = head.query and result["querystring"] == _parameters(head.query)
         query = head.query if same else _query(result["querystring"])
         headers = {name: _value(value) for name, value in result["headers"].items()}
@@ -196,7 +212,11 @@ class Edge:
         """What the viewer gets of an origin's answer to ``head``; refusals stay as they are."""
         if answer.status >= 400 or (not head.path.startswith("/direct/") and _UPLOADS not in head.path):
             return answer
-        headers = {name.decode("latin-1"): {"value": value.decode("latin-1")} for name, value in answer.headers}
+        headers = {
+            name.decode("latin-1"): {"value": value.decode("latin-1")}
+            for name, value in answer.headers
+            if not distribution.is_hidden(name.decode("latin-1"))
+        }
         response = {"statusCode": answer.status, "headers": headers}
         try:
             told = self._function("viewer-response.js")(head.source, _request_of(head), _json(response))
@@ -204,8 +224,13 @@ class Edge:
             return _failed(head)
         if told is None:
             return answer
+        given, result = headers, told["result"]["headers"]
+        kept = all(result.get(name) == given.get(name) for name in distribution.READ_ONLY_ANSWER)
+        if not kept or any(map(distribution.is_hidden, result)):
+            return _invalid(head)
         changed = _answer_of(told["result"])
-        return changed._replace(body=answer.body, length=answer.length)
+        hidden = [(name, value) for name, value in answer.headers if distribution.is_hidden(name.decode("latin-1"))]
+        return changed._replace(headers=[*changed.headers, *hidden], body=answer.body, length=answer.length)
 
     def _function(self, file: str) -> Function:
         """Made where it is used first: by the thread that serves."""
@@ -229,10 +254,14 @@ _quoted = json.encoder.encode_basestring
 def _request_of(head: Head) -> str:
     """The event's request, JSON: names and values as they came, repeated ones as CloudFront lists them. Written by hand: it is
     needed for every request, and json takes longer."""
-    headers = ",".join([f'{_quoted(name)}:{{"value":{_quoted(value)}}}' for name, value in head.headers.items()])
+    seen = head.headers
+    if not distribution.HIDDEN.isdisjoint(seen) or _PREFIXED("".join(seen)):
+        seen = {name: value for name, value in seen.items() if not distribution.is_hidden(name)}
+    headers = ",".join([f'{_quoted(name)}:{{"value":{_quoted(value)}}}' for name, value in seen.items()])
     if head.repeated:
-        told = {name: {"value": value} for name, value in head.headers.items()}
-        headers = _json(told | {name: _several(values) for name, values in head.repeated})[1:-1]
+        told = {name: {"value": value} for name, value in seen.items()}
+        several = {name: _several(values) for name, values in head.repeated if name in told}
+        headers = _json(told | several)[1:-1]
     query = _json(_parameters(head.query)) if head.query else "{}"
     cookies = _json(_cookies(head.cookies)) if head.cookies else "{}"
     return (
@@ -273,6 +302,28 @@ def _answer_of(result: Mapping[str, Any]) -> Answer:
     return Answer(int(result["statusCode"]), headers, body, len(body))
 
 
+def _allowed(head: Head, result: Mapping[str, Any]) -> bool:
+    """Whether CloudFront takes what a function made of a request."""
+    headers = result["headers"]
+    if result["method"] != head.method or any(map(distribution.is_hidden, headers)):
+        return False
+    return all(
+        (_value(headers[name]) if name in headers else None) == head.headers.get(name) for name in distribution.READ_ONLY
+    )
+
+
+def _made(head: Head, result: Mapping[str, Any]) -> Answer:
+    """A function's own answer."""
+    answer = _answer_of(result)
+    size = len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers)
+    return _invalid(head) if size > distribution.BODY or any(map(distribution.is_hidden, result["headers"])) else answer
+
+
+def _invalid(head: Head) -> Answer:
+    log.error("the edge answers %s %s by what CloudFront does not take", head.method, head.path)
+    return refused(502, "UNAVAILABLE", "the edge made of the request what is not allowed")
+
+
 def _failed(head: Head) -> Answer:
     log.exception("the edge failed for %s %s", head.method, head.path)
     return refused(503, "UNAVAILABLE", "the edge failed to answer; its log says why")
@@ -284,6 +335,12 @@ def _decoded(text: str) -> str:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace")
     except ValueError:
         return ""
+
+
+def _encoded(digits: str) -> str:
+    """Hexadecimal digits as base64. Of what is none the platform takes what stands before it."""
+    good = next((place for place, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), len(digits))
+    return b64encode(bytes.fromhex(digits[: good & ~1])).decode("ascii")
 
 
 def _hmac(key: str, data: str) -> str:

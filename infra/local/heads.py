@@ -6,11 +6,12 @@ import ipaddress
 from functools import lru_cache
 from typing import Any
 
+from infra.local import distribution, gateway
 from infra.local.events import Head
 from infra.local.settings import Network
 
-MAX_HEAD = 10_240
-"""Bytes of the request line and all headers together, as at API Gateway."""
+MAX_HEAD = gateway.HEAD - distribution.ADDED
+"""Bytes of the request line and all headers together that CloudFront can send on to API Gateway."""
 
 
 class HeadTooLarge(Exception):

@@ -13,11 +13,12 @@ from typing import Protocol, TypeAlias
 from infra.local.answers import refused
 from infra.local.body import Body, BodyTooLarge, Budget
 from infra.local.events import Answer, Head
+from infra.local.gateway import BODY, TOO_LARGE
 
 log = logging.getLogger("slipway.server")
 
-INLINE_BODY = 4_718_592
-"""What the application takes in one event: 4.5 MiB, near the 6 MB of Lambda with its base64."""
+INLINE_BODY = BODY
+"""What the application takes in one event."""
 
 SMALL_BODY = 65_536
 """What anybody may send, known or not: a form of the token service, a few words of JSON."""
@@ -90,4 +91,6 @@ class Inline:
 
 
 def _too_large(limit: int) -> Answer:
+    if limit == INLINE_BODY:
+        return TOO_LARGE
     return refused(413, "SIZE_INVALID", f"the request's body is larger than the {limit} bytes allowed here")

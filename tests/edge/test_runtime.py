@@ -28,7 +28,9 @@ FORBIDDEN = {
     "chains and combinations of promises": r"\.then\(|\bPromise\b",
     "modules but crypto": r"require\('(?!crypto'\))",
     "imports but the platform's": r"(?m)^import (?!cf from 'cloudfront';$)|\bexport\b",
-    "Buffer but for reading base64url": r"\bBuffer\b(?!\.from\([^)]*, 'base64url'\)\.toString\(\))",
+    "Buffer but for reading base64url, and hex as base64": (
+        r"\bBuffer\b(?!\.from\([^']*, 'base64url'\)\.toString\(\)|\.from\([^']*, 'hex'\)\.toString\('base64'\))"
+    ),
     "globals": r"\b(?:globalThis|window|process|global)\b",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode
 from urllib.parse import quote
 
 import pytest
@@ -129,6 +129,9 @@ HOSTILE_HEADERS = {
     "x-amz-object-lock-mode": "COMPLIANCE",
     "x-amz-meta-name": "x",
     "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+    "x-amz-checksum-sha256": "AAAA",
+    "x-amz-checksum-crc32": "AAAA",
+    "x-amz-sdk-checksum-algorithm": "CRC32",
     "x-amz-decoded-content-length": "1",
     "x-amz-trailer": "x",
     "x-amz-security-token": "x",
@@ -159,6 +162,7 @@ def test_to_storage_go_only_the_bytes() -> None:
         "host": "registry.test",
         "content-length": str(INLINE_UPLOAD + 1),
         "x-amz-content-sha256": DIGEST.removeprefix("sha256:"),
+        "x-amz-checksum-sha256": b64encode(bytes.fromhex(DIGEST.removeprefix("sha256:"))).decode(),
         "x-slipway-location": f"/v2/a/blobs/{DIGEST}",
     }
 

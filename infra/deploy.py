@@ -40,6 +40,9 @@ DELETIONS = 2
 POLL_SECONDS = 2.0
 PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
 _SETTLED = ("_COMPLETE", "_FAILED")
+_NOT_MADE = ("", "REVIEW_IN_PROGRESS")
+"""No stack; or nothing but a change set that was never executed."""
+
 _BROKEN = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
 """States of a stack that was never made whole, or not wholly removed: nothing can be updated there."""
 
@@ -98,12 +101,11 @@ def deploy(account: Account, package: Path, parameters: Mapping[str, str], archi
     for path in _named_zips(package, template):
         _upload(account, path)
     given = {"CodeBucket": account.bucket, "Architecture": architecture, **parameters}
-    if account.emulator:  # the functions must find it too; at another address where it runs them in containers
-        given.setdefault("EndpointUrl", account.emulator)
-        given.setdefault("RotationDays", "0")  # they know no such schedule
-        given.setdefault("RequireTls", "no" if account.emulator.startswith("http://") else "yes")
+    kept = _kept(account)
+    if account.emulator:
+        given = {**{name: value for name, value in _emulated(account.emulator).items() if name not in kept}, **given}
     _find_prefix_list(account, given)
-    _change(account, template, given)
+    _change(account, template, given, kept)
     outputs = _outputs(account)
     _first_start(account, outputs["FirstStart"])
     made = Deployment(
@@ -119,6 +121,13 @@ def deploy(account: Account, package: Path, parameters: Mapping[str, str], archi
     if made.key_value_store:
         fill_edge(account, made, outputs["UploadSecret"])
     return made
+
+
+def _emulated(endpoint: str) -> dict[str, str]:
+    """What is another way in emulators: the functions must find them too (at another address where they run in containers),
+    and they know no rotation schedules."""
+    tls = "no" if endpoint.startswith("http://") else "yes"
+    return {"EndpointUrl": endpoint, "RequireTls": tls, "RotationDays": "0"}
 
 
 def fill_edge(account: Account, made: Deployment, upload_secret: str) -> bool:
@@ -244,20 +253,19 @@ def _empty(s3: _Client, bucket: str) -> None:
 # ----------------------------------------------------------------------------------------------------------------- stack
 
 
-def _change(account: Account, template: dict[str, Any], given: Mapping[str, str]) -> None:
+def _change(account: Account, template: dict[str, Any], given: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Create or update the stack by a change set, and wait. No change is no error."""
     cloudformation = account.client("cloudformation")
     status = _status(cloudformation, account.stack)
     _refuse_broken(account, status)
-    exists = status not in {"", "REVIEW_IN_PROGRESS"}  # the latter: a change set that was never executed
     change_set = f"deploy-{time.time_ns():x}"
     cloudformation.create_change_set(
         StackName=account.stack,
         ChangeSetName=change_set,
-        ChangeSetType="UPDATE" if exists else "CREATE",
+        ChangeSetType="CREATE" if status in _NOT_MADE else "UPDATE",
         TemplateURL=_published(account, template),
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=_settings(template, given, _parameters(cloudformation, account.stack) if exists else {}),
+        Parameters=_settings(template, given, kept),
     )
     if not _has_changes(cloudformation, account.stack, change_set):
         cloudformation.delete_change_set(StackName=account.stack, ChangeSetName=change_set)
@@ -344,8 +352,11 @@ def _status(cloudformation: _Client, stack: str) -> str:
     return str(_described(cloudformation, stack).get("StackStatus", ""))
 
 
-def _parameters(cloudformation: _Client, stack: str) -> dict[str, str]:
-    described = _described(cloudformation, stack)
+def _kept(account: Account) -> dict[str, str]:
+    """The parameters that the stack has; none, if there is no stack yet."""
+    described = _described(account.client("cloudformation"), account.stack)
+    if str(described.get("StackStatus", "")) in _NOT_MADE:
+        return {}
     return {each["ParameterKey"]: each["ParameterValue"] for each in described.get("Parameters", ())}
 
 

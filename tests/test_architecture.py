@@ -39,7 +39,7 @@ LIBRARIES = {
     "crypto": {"cryptography", "jwt"},
     "settings": set(),
     "wiring": set(),
-    "infra": {"uvicorn", "httptools", "uvloop", "quickjs", "boto3", "botocore", "chalice"},
+    "infra": {"aiohttp", "boto3", "botocore", "chalice", "httptools", "quickjs", "uvicorn", "uvloop", "yarl"},
 }
 
 

@@ -3,7 +3,7 @@
     api = HttpApi(app, MAPPINGS)
     answer = api.call(head, body)  # the function's, or the gateway's own refusal
 
-Before a function in this process (`make run`) and before an emulated one (``infra.local.api_front``), neither of which would
+Before a function in this process (`make run`) and before an emulated one (``infra.local.edge_front``), neither of which would
 refuse what AWS refuses. What AWS does not document is taken as the worst report has it, and marked so here.
 """
 

@@ -23,7 +23,7 @@ from infra.local.distribution import TTLS, URL, KeptErrors, refusal_of
 from infra.local.downloads import PREFIX, Downloads, LinkedBlobs
 from infra.local.edge import RELAY, Edge, Passed
 from infra.local.events import Answer, Application, Context, Head
-from infra.local.gateway import HEAD_TOO_LARGE, SECONDS, TIMED_OUT, HttpApi, mappings
+from infra.local.gateway import HEAD_TOO_LARGE, MAPPINGS, SECONDS, TIMED_OUT, HttpApi
 from infra.local.heads import HeadInvalid, HeadTooLarge, Sources, head_of
 from infra.local.inline import Inline, MaySend, Sender, anybody
 from infra.local.logins import Logins, proves_account
@@ -65,7 +65,7 @@ class Gateway:
         ttls: Mapping[int, float] = TTLS,
         seconds: float = SECONDS,
     ) -> None:
-        self._api = HttpApi(app, mappings())
+        self._api = HttpApi(app, MAPPINGS)
         self._seconds = seconds
         self._edge = edge
         self._errors = KeptErrors(ttls)

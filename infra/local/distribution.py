@@ -54,7 +54,7 @@ SOURCE = 10_240
 """Bytes of a function."""
 
 TTLS: Mapping[int, float] = dict.fromkeys(ALWAYS | IF_TOLD, 0.0)
-"""Seconds by code, for `make run`: what the template's distribution says. To be ``ttls_of`` its resource."""
+"""Seconds by code, for `make run`: what the template's distribution says (``ttls_of``; a server need not load the template)."""
 
 
 def ttls_of(distribution: Mapping[str, Any]) -> dict[int, float]:

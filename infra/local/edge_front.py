@@ -1,6 +1,6 @@
 """CloudFront before a deployed stack, for emulators that have none: one HTTP/1.1 server on loopback.
 
-    origins = Origins(api=ApiOrigin(f"{emulator}/_aws/execute-api/{id}/$default", mappings()))
+    origins = Origins(api=ApiOrigin(f"{emulator}/_aws/execute-api/{id}/$default"))
     front = EdgeFront(store_of(realm, service, keys, direct=True, relay=True), origins)
     with serving(front) as url: ...
 
@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from infra.local import gateway
@@ -24,7 +24,7 @@ from infra.local.distribution import TTLS, KeptErrors, is_hidden, refusal_of, si
 from infra.local.edge import RELAY, STORAGE, Edge, Passed
 from infra.local.events import CONNECTION, FRAMING, Answer, Head, event_of
 from infra.local.front import Exchange, Incoming, NoAnswer, Stored, sending
-from infra.local.gateway import FAILED, HEAD_TOO_LARGE, TIMED_OUT, TOO_LARGE, Mappings, finished
+from infra.local.gateway import FAILED, HEAD_TOO_LARGE, MAPPINGS, TIMED_OUT, TOO_LARGE, Mappings, finished
 from infra.local.signing import Signer, encoded
 
 ORIGIN_SECONDS = 120.0
@@ -37,7 +37,7 @@ class ApiOrigin:
     ``target`` is the URL that its root is at."""
 
     target: str
-    parameters: Mappings
+    parameters: Mappings = field(default_factory=lambda: MAPPINGS)
     seconds: float = gateway.SECONDS
 
     def answer(self, head: Head, body: Incoming) -> Answer:
@@ -66,6 +66,18 @@ class ApiOrigin:
         request_id = told.get("apigw-requestid", secrets.token_urlsafe(11)).encode("latin-1")
         headers = [line for line in headers if line[0] not in FRAMING and line[0] != b"apigw-requestid"]
         return finished(Answer(status, headers, answered, length), self.parameters, request_id)
+
+
+@dataclass(slots=True)
+class ApiFront:
+    """A handler for ``front.serving``: the HTTP API by itself, as those see it who call its own endpoint. ``origin`` may be set
+    once its address is known."""
+
+    origin: ApiOrigin | None = None
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        exchange.answer(self.origin.answer(exchange.head, exchange.body) if self.origin else FAILED)
 
 
 @dataclass(frozen=True, slots=True)

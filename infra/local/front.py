@@ -179,6 +179,8 @@ class Exchange:
 
     def _drain(self) -> None:
         """Read on for a while what an answer came too early for: a client that is busy sending would see a reset instead."""
+        if self.body.complete:
+            return
         self._handler.connection.settimeout(5.0)
         with suppress(ClientGone):
             for _ in range(256):
@@ -290,7 +292,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is none of ours; all else is told."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError | ValueError):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 

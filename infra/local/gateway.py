@@ -1,9 +1,9 @@
 """An HTTP API of API Gateway with a Lambda function behind it: their limits, and what they do to headers.
 
-    api = HttpApi(app, mappings())
+    api = HttpApi(app, MAPPINGS)
     answer = api.call(head, body)  # the function's, or the gateway's own refusal
 
-Before a function in this process (`make run`) and before an emulated one (``infra.local.api_front``), neither of which would
+Before a function in this process (`make run`) and before an emulated one (``infra.local.edge_front``), neither of which would
 refuse what AWS refuses. What AWS does not document is taken as the worst report has it, and marked so here.
 """
 
@@ -57,6 +57,9 @@ class Mapped(NamedTuple):
 
 Mappings = Mapping[int, tuple[Mapped, ...]]
 
+MAPPINGS: Mappings = {401: (Mapped("overwrite", b"www-authenticate", b"x-slipway-www-authenticate"),)}
+"""What the template gives its HTTP API (infra/stack/http_api.py, which a server need not load; a test compares)."""
+
 
 def _told(status: int, message: str) -> Answer:
     body = json.dumps({"message": message}, separators=(",", ":")).encode()
@@ -74,14 +77,6 @@ FAILED = _told(500, "Internal Server Error")
 
 TIMED_OUT = _told(503, "Service Unavailable")
 """The function did not answer within SECONDS. A REST API says 504."""
-
-
-def mappings() -> Mappings:
-    """The response parameters that the template gives its HTTP API."""
-    from infra.stack import http_api
-
-    properties: Any = http_api.resources()["HttpApiIntegration"]["Properties"]
-    return parsed(properties["ResponseParameters"])
 
 
 def parsed(parameters: Mapping[str, Any]) -> Mappings:

@@ -14,11 +14,14 @@ import boto3
 import pytest
 
 from infra.deploy import Account, Deployment, deploy
+from infra.local.edge_front import ApiFront, ApiOrigin
+from infra.local.front import serving
+from infra.local.signing import Signer
 from infra.package import Package, package
 from tests.clients.sandbox import Sandbox, new_sandbox
 from tests.clients.wire import Wire
 from tests.cloud.calls import Seen
-from tests.cloud.forwarding import forwarding
+from tests.cloud.s3_front import S3Front, s3_front
 from tests.conformance.registry_process import CACHE, RunningRegistry
 from tests.emulator import Emulator, start
 from tests.infra import ARCHITECTURE
@@ -32,7 +35,8 @@ SERVICES = (
 
 @dataclass(slots=True)
 class Cloud:
-    """The emulated account with the stage in it. ``seen`` grows with every call that a function makes."""
+    """The emulated account with the stage in it. ``seen`` grows with every call that a function makes, all of them through
+    ``services``, which is strict about S3."""
 
     emulator: Emulator
     account: Account
@@ -40,6 +44,7 @@ class Cloud:
     deployment: Deployment
     registry: RunningRegistry
     parameters: dict[str, str]
+    services: S3Front
     seconds: float
     seen: list[Seen] = field(default_factory=list, repr=False)
 
@@ -55,21 +60,23 @@ def cloud() -> Iterator[Cloud]:
         emulator = stack.enter_context(start(folder, services=SERVICES))
         stack.callback(_keep_logs, emulator)
         seen: list[Seen] = []
-        services, front = stack.enter_context(forwarding(seen.append)), stack.enter_context(forwarding())
-        services.target = emulator.url
+        reader = Signer(emulator.region, emulator.access_key, emulator.secret_key)
+        services = stack.enter_context(s3_front(emulator.url, reader, seen.append))
+        api = ApiFront()
+        url = stack.enter_context(serving(api))
         environment = pytest.MonkeyPatch()
         stack.callback(environment.undo)
         for name, value in emulator.environment().items():
             environment.setenv(name, value)  # as whoever runs `make deploy` would have it
         packaged = package(STAGE, ARCHITECTURE, folder / "package")
-        parameters = {"PublicUrl": front.url, "EndpointUrl": services.url, "SparseManifests": "all"}
+        parameters = {"PublicUrl": url, "EndpointUrl": services.url, "SparseManifests": "all"}
         begun = time.monotonic()
         account = Account(STAGE, emulator.url)
         made = deploy(account, packaged.template.parent, parameters, ARCHITECTURE)
         seconds = time.monotonic() - begun
-        front.target = f"{emulator.url}/_aws/execute-api/{_api_id(made)}/$default"
-        registry = RunningRegistry(front.url.removeprefix("http://"), "admin", _password(made))
-        yield Cloud(emulator, account, packaged, made, registry, parameters, seconds, seen)
+        api.origin = ApiOrigin(f"{emulator.url}/_aws/execute-api/{_api_id(made)}/$default")
+        registry = RunningRegistry(url.removeprefix("http://"), "admin", _password(made))
+        yield Cloud(emulator, account, packaged, made, registry, parameters, services, seconds, seen)
 
 
 def _keep_logs(emulator: Emulator) -> None:

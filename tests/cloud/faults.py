@@ -27,7 +27,8 @@ class Kind(Enum):
 @dataclass
 class Fault:
     """``operation`` as S3 names it, "" for any; ``agent`` and ``key`` must be in the user agent and the path. Without ``nth``
-    (counted from 1 among those that match) and ``once_each`` (the first of each path, query and method) all of them fail."""
+    (counted from 1 among those that match) and ``once_each`` (the first of each path, query and method) all of them fail.
+    RESET comes once ``at`` bytes of the body are there, or all."""
 
     kind: Kind
     operation: str = ""
@@ -36,6 +37,7 @@ class Fault:
     key: str = ""
     agent: str = ""
     seconds: float = 0.0
+    at: int | None = None
     met: int = 0
     hits: int = 0
     _seen: set[str] = field(default_factory=set, repr=False)

@@ -149,13 +149,15 @@ class S3Front:
     # ----------------------------------------------------------------------------------------------------------- requests
 
     def _answer(self, exchange: Exchange, call: Call, file: IO[bytes]) -> None:
-        kinds = self._kinds(call)
+        struck = self._struck(call)
+        kinds = {fault.kind for fault in struck}
         _check_signed(call)
         if call.method == "PUT" and exchange.body.length is None:
             raise Refused("MissingContentLength", "You must provide the Content-Length HTTP header.")
         if (exchange.body.length or 0) > SINGLE:
             raise Refused("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
-        body = _spooled(exchange, file)
+        cut = min((fault.at for fault in struck if fault.kind is Kind.RESET and fault.at is not None), default=None)
+        body = _spooled(exchange, file, cut)
         if Kind.SLOW_DOWN in kinds:
             raise Refused("SlowDown", "Please reduce your request rate.")
         if Kind.FORBIDDEN in kinds:
@@ -167,7 +169,7 @@ class S3Front:
         self._check_parts(call, body)
         return self._send(exchange, call, body, kinds)
 
-    def _kinds(self, call: Call) -> set[Kind]:
+    def _struck(self, call: Call) -> list[Fault]:
         struck = [
             fault
             for fault in list(self.faults)
@@ -176,7 +178,7 @@ class S3Front:
         for fault in struck:
             if fault.kind is Kind.SLOW:
                 self.closing.wait(fault.seconds)
-        return {fault.kind for fault in struck}
+        return struck
 
     def _check_parts(self, call: Call, body: Body) -> None:
         number = call.query.get("partNumber", "1")
@@ -327,11 +329,11 @@ def _check_signed(call: Call) -> None:
         raise Refused("AccessDenied", f"There were headers present in the request which were not signed: {', '.join(unsigned)}")
 
 
-def _spooled(exchange: Exchange, file: IO[bytes]) -> Body:
-    """The whole body in ``file``. Raises Refused, ClientGone."""
+def _spooled(exchange: Exchange, file: IO[bytes], cut: int | None) -> Body:
+    """The body in ``file``, whole or up to ``cut`` bytes. Raises Refused, ClientGone."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size = 0
-    while block := exchange.body.read():
+    while (cut is None or size < cut) and (block := exchange.body.read()):
         size += len(block)
         if size > SINGLE:
             raise Refused("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")

@@ -20,7 +20,6 @@ from infra.local.edge import store_of
 from infra.local.edge_front import ApiOrigin, EdgeFront, Origins, StorageOrigin
 from infra.local.events import Answer
 from infra.local.front import ClientGone, Exchange, serving
-from infra.local.gateway import mappings
 from infra.local.signing import Signer
 from tests.edge.speaking import KEYS, REALM, REPOSITORY, SERVICE, UPLOAD, bearer, state
 
@@ -93,7 +92,7 @@ def deployed(*, seconds: float = 20.0, ttls: dict[int, float] | None = None) -> 
         urls = [stack.enter_context(serving(origin)) for origin in (api, relay, storage)]
         signer = Signer("eu-central-1", "AKIATEST", "secret")
         origins = Origins(
-            ApiOrigin(f"{urls[0]}/api/$default", mappings(), seconds), urls[1], StorageOrigin(urls[2], "bucket", signer)
+            ApiOrigin(f"{urls[0]}/api/$default", seconds=seconds), urls[1], StorageOrigin(urls[2], "bucket", signer)
         )
         store = store_of(REALM, SERVICE, KEYS, direct=True, relay=True)
         front = EdgeFront(store, origins, **({} if ttls is None else {"ttls": ttls}))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from chalicelib.entry.gateway import request_of
 from infra.local import gateway
 from infra.local.events import Answer, Event, Head, event_1_of, event_of, raw_path
-from infra.local.gateway import FAILED, PAYLOAD, REQUEST, TOO_LARGE, HttpApi, Mapped, mappings, parsed, result_size, size_of
+from infra.local.gateway import FAILED, MAPPINGS, PAYLOAD, REQUEST, TOO_LARGE, HttpApi, Mapped, parsed, result_size, size_of
+from infra.stack import http_api
 
 HEAD = Head("PUT", "/v2/a/manifests/t", "", {"host": "registry.test", "content-type": "application/octet-stream"})
 TEXT = HEAD._replace(headers={"host": "registry.test", "content-type": "text/plain; charset=utf-8"})
@@ -199,15 +201,20 @@ def test_a_challenge_is_renamed_unless_the_template_puts_a_copy_in_its_place() -
     function = Told(401, www_authenticate="Bearer a", x_slipway_www_authenticate="Bearer b")
     renamed = headers_of(HttpApi(function).call(HEAD))
     assert (renamed["x-amzn-remapped-www-authenticate"], "www-authenticate" in renamed) == ("Bearer a", False)
-    mapped = headers_of(HttpApi(function, mappings()).call(HEAD))
+    mapped = headers_of(HttpApi(function, MAPPINGS).call(HEAD))
     assert (mapped["www-authenticate"], mapped["x-amzn-remapped-www-authenticate"]) == ("Bearer b", "Bearer a")
     function.result["statusCode"] = 403
-    assert "www-authenticate" not in headers_of(HttpApi(function, mappings()).call(HEAD))
+    assert "www-authenticate" not in headers_of(HttpApi(function, MAPPINGS).call(HEAD))
 
 
 def test_a_rest_api_renames_more() -> None:
     answer = headers_of(HttpApi(Told(200, "", authorization="x", www_authenticate="y"), payload="1.0").call(HEAD))
     assert answer.keys() == {"x-amzn-remapped-authorization", "x-amzn-remapped-www-authenticate", "x-amzn-requestid"}
+
+
+def test_the_parameters_are_the_template_s() -> None:
+    properties: Any = http_api.resources()["HttpApiIntegration"]["Properties"]
+    assert parsed(properties["ResponseParameters"]) == MAPPINGS
 
 
 def test_parameters_are_read_from_a_template() -> None:

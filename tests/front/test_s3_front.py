@@ -8,6 +8,7 @@ import http.client
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -17,9 +18,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 
+from infra.local.edge import store_of
+from infra.local.edge_front import ApiOrigin, EdgeFront, Origins, StorageOrigin
+from infra.local.front import serving
 from infra.local.signing import Signer, encoded
 from tests.cloud.faults import Fault, Kind
-from tests.cloud.s3_front import PART, S3Front, s3_front
+from tests.cloud.s3_front import PART, SINGLE, S3Front, s3_front
+from tests.edge.speaking import KEYS, REALM, REPOSITORY, SERVICE, UPLOAD, bearer, state
 from tests.emulator import Emulator, start
 
 Client: TypeAlias = Any  # made by boto3 at run time; there are no types to import
@@ -66,12 +71,10 @@ def put(front: S3Front, signer: Signer, content: bytes, key: str = KEY, **header
     path = encoded(f"/{BUCKET}/{key}")
     host = urlsplit(front.url).netloc
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection(host, timeout=20)
-    connection.request("PUT", path, content, signer.signed("PUT", path, {"host": host, **named}))
-    answer = connection.getresponse()
-    told = answer.status, answer.read()
-    connection.close()
-    return told
+    with closing(http.client.HTTPConnection(host, timeout=20)) as connection:
+        connection.request("PUT", path, content, signer.signed("PUT", path, {"host": host, **named}))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def code(failure: pytest.ExceptionInfo[ClientError]) -> str:
@@ -115,6 +118,21 @@ def test_of_any_other_body_nothing_is_stored(
     assert told in body
     with pytest.raises(ClientError):
         s3.head_object(Bucket=BUCKET, Key=key)
+
+
+def test_a_single_put_has_five_gibibytes_at_most(front: S3Front, signer: Signer) -> None:
+    """Known before any of it is sent."""
+    path = encoded(f"/{BUCKET}/data/huge")
+    host = urlsplit(front.url).netloc
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.putrequest("PUT", path, skip_host=True)
+    for name, value in signer.signed("PUT", path, {"host": host}).items():
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", str(SINGLE + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, b"EntityTooLarge" in answer.read()) == (400, True)
+    connection.close()
 
 
 def test_elsewhere_a_payload_may_be_unsigned(front: S3Front, signer: Signer) -> None:
@@ -208,6 +226,14 @@ def test_every_call_fails_once(front: S3Front, s3: Client) -> None:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
 
 
+def test_a_body_is_cut_off_midway(front: S3Front, signer: Signer) -> None:
+    front.faults.append(Fault(Kind.RESET, "PutObject", nth=1, at=300_000))
+    with pytest.raises(ConnectionError):
+        put(front, signer, bytes(8_000_000), "data/cut")
+    assert front.tallies["PutObject"].received < 8_000_000
+    assert put(front, signer, b"x", "data/cut")[0] == 200
+
+
 @pytest.mark.parametrize("kind", [Kind.DONE_THEN_500, Kind.DONE_THEN_RESET])
 def test_what_was_done_stays_done(front: S3Front, s3: Client, kind: Kind) -> None:
     front.faults.append(Fault(kind, "PutObject"))
@@ -251,3 +277,28 @@ def test_other_services_pass(emulator: Emulator, front: S3Front) -> None:
     sts = boto3.client("sts", **{**emulator.client_arguments(), "endpoint_url": front.url})
     assert sts.get_caller_identity()["Account"] == emulator.account
     assert not front.tallies
+
+
+# ---------------------------------------------------------------------------------------------------- the edge before it
+
+
+def test_the_edge_s_put_is_signed_verified_and_stored(front: S3Front, signer: Signer, s3: Client) -> None:
+    """Through CloudFront's part, which never sees the bytes whole; what has another hash is refused and leaves nothing."""
+    content, path = bytes(5_000_000), f"/v2/a/blobs/uploads/{UPLOAD}"
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    origins = Origins(ApiOrigin(front.url), storage=StorageOrigin(front.url, BUCKET, signer))
+    edge = EdgeFront(store_of(REALM, SERVICE, KEYS, direct=True, relay=False), origins)
+    with serving(edge) as url:
+        for sent, status in ((b"x" + content[1:], 400), (content, 201)):
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+            target = f"{path}?_state={state(upload=UPLOAD)}&digest={digest}"
+            connection.request("PUT", target, sent, {"Authorization": bearer("a"), "x-amz-acl": "public-read"})
+            answer = connection.getresponse()
+            told = answer.read()
+            assert answer.status == status, told
+            connection.close()
+            stored = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"direct/{REPOSITORY}/")["KeyCount"]
+            assert stored == (status == 201)
+    assert answer.getheader("Location") == f"/v2/a/blobs/{digest}"
+    key = f"direct/{REPOSITORY}/{digest}/{UPLOAD}"
+    assert s3.head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")["ChecksumSHA256"] == base64_of(content)

@@ -17,7 +17,7 @@ import pytest
 from chalicelib.registry.manifests import OCI_MANIFEST
 from infra.local.asgi import Gateway, Pools
 from infra.local.events import Answer, Event, Head
-from infra.local.gateway import HttpApi, mappings
+from infra.local.gateway import MAPPINGS, HttpApi
 from infra.local.heads import Sources
 from tests.local_server.fakes import MemoryBlobs, refusal
 from tests.local_server.running import local_edge
@@ -31,7 +31,7 @@ class Behind:
 
     def __init__(self, payload: str) -> None:
         self.surface = Surface()
-        self.api = HttpApi(self._through_json, mappings(), payload=payload)
+        self.api = HttpApi(self._through_json, MAPPINGS, payload=payload)
         self.token = ""
 
     def _through_json(self, event: Event, context: object, /) -> Mapping[str, object]:  # noqa: ARG002

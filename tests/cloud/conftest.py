@@ -28,8 +28,8 @@ from tests.infra import ARCHITECTURE
 
 STAGE = "dev"
 SERVICES = (
-    "apigateway", "cloudformation", "cloudwatch", "dynamodb", "events", "iam", "kms", "lambda", "logs", "s3", "secretsmanager",
-    "sts",
+    "apigateway", "cloudformation", "cloudfront", "cloudfront-keyvaluestore", "cloudwatch", "dynamodb", "events", "iam", "kms",
+    "lambda", "logs", "s3", "secretsmanager", "sqs", "sts",
 )  # fmt: skip
 
 

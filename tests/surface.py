@@ -65,6 +65,7 @@ def registry_on(
     *,
     multipart: Multipart | None = None,
     background: Background | None = None,
+    warning: str = "",
 ) -> Registry:
     """The domain on the given adapters; relays stage if the store lets them, and send parts if there is a ``multipart``."""
     records = UploadRecords(table, clock)
@@ -85,6 +86,7 @@ def registry_on(
         staged_relay=StagedRelay(records, store, store) if isinstance(store, MemoryBlobs) else None,
         parts_relay=None if multipart is None else PartsRelay(records, store, multipart),
         attests=partial(attested, RELAY_KEY),
+        warning=warning,
     )
 
 
@@ -98,6 +100,7 @@ class Surface:
     sparse: Sparse = Sparse.NONE
     multipart: Multipart | None = None
     background: Background | None = None
+    warning: str = ""
     credentials: str = f"admin:{PASSWORD}"
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
     signer: Signer = field(default_factory=MemorySigner)
@@ -105,7 +108,13 @@ class Surface:
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
         self.registry = registry_on(
-            self.table, self.store, self.clock, self.sparse, multipart=self.multipart, background=self.background
+            self.table,
+            self.store,
+            self.clock,
+            self.sparse,
+            multipart=self.multipart,
+            background=self.background,
+            warning=self.warning,
         )
         self.accounts = Accounts(self.table, PlainHasher(), self.clock)
         self.accounts.ensure_admin(PASSWORD)

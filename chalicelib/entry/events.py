@@ -21,10 +21,11 @@ def adopt(event: Mapping[str, Any], _context: object = None) -> dict[str, int]:
         if proofs is None:
             raise LookupError("long proofs are not set up: SLIPWAY_ADOPT_FUNCTION is not set")
         return {"proven": int(proofs.work(asked["upload"], Digest.parse(asked["digest"]), uploads.prove))}
-    return {"adopted": sum(wiring.adoption().adopt(key) is not None for key in _keys(event))}
+    return {"adopted": sum(wiring.adoption().adopt(key) is not None for key in stored_keys(event))}
 
 
-def _keys(event: Mapping[str, Any]) -> Iterator[str]:
+def stored_keys(event: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of the objects that an event of the store is about."""
     if "detail" in event:
         yield event["detail"]["object"]["key"]
     for record in event.get("Records", ()):

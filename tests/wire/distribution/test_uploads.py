@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.upload_records import LIFETIME
 from chalicelib.wire.distribution.state import PARAMETER
+from chalicelib.wire.distribution.uploads import large_bodies_warning
 from chalicelib.wire.http import Response
 from tests.memory_blobs import MemoryBlobs
 from tests.surface import PASSWORD, Surface, code, image
@@ -281,6 +283,18 @@ def test_each_location_carries_the_lane(surface: Surface) -> None:
     assert lane(location) == lane(surface.call("GET", location).headers["Location"]) == "relay"
     assert lane(surface.call("PATCH", location, b"c").headers["Location"]) == "relay"
     assert finish(surface, location, b"abc").status == 201
+
+
+@pytest.mark.parametrize(
+    ("lanes", "told"), [((), "need slipway relay"), (("direct",), "one PUT"), (("direct", "relay"), ""), (("relay",), "")]
+)
+def test_whoever_begins_is_warned_where_large_bodies_do_not_pass(lanes: tuple[str, ...], told: str) -> None:
+    begun = Surface(warning=large_bodies_warning(lanes)).call("POST", UPLOADS)
+    assert begun.status == 202
+    warning = begun.headers.get("Warning", "")
+    assert told in warning
+    assert bool(warning) == bool(told)
+    assert not warning or re.fullmatch(r'299 - "[ -!#-~]+"', warning)
 
 
 # --------------------------------------------------------------------------------------------------------------- mounts

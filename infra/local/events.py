@@ -162,8 +162,8 @@ def raw_path(path: str) -> str:
 
 def answer_of(result: Mapping[str, object], method: str, *, several: bool = False) -> Answer:
     """The response that a function's result describes; ``several``: multiValueHeaders count, which they do in payload 1.0
-    only. HEAD gets the length of the body that is left out, or else the function's Content-Length, of which nobody knows
-    whether a gateway lets it through. Raises ValueError or TypeError when it describes none."""
+    only. HEAD gets the length of the body that is left out, and no other: nobody knows whether a gateway lets a
+    Content-Length of the function's through. Raises ValueError or TypeError when it describes none."""
     status = result["statusCode"]
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise ValueError(f"statusCode {status!r}")
@@ -174,8 +174,7 @@ def answer_of(result: Mapping[str, object], method: str, *, several: bool = Fals
         return Answer(status, headers)
     if method != "HEAD":
         return Answer(status, headers, body, len(body))
-    announced = next((int(value) for name, value in lines if name == b"content-length"), 0)
-    return Answer(status, headers, b"", len(body) or announced)
+    return Answer(status, headers, b"", len(body))
 
 
 CONNECTION = frozenset(

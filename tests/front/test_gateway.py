@@ -184,10 +184,10 @@ def test_headers_of_several_values_count_in_payload_1_only() -> None:
     assert [value for name, value in HttpApi(function, payload="1.0").call(HEAD).headers if name == b"x-many"] == [b"a", b"b"]
 
 
-@pytest.mark.parametrize(("body", "length"), [("four", 4), ("", 9)])
-def test_head_announces_the_body_that_is_left_out(body: str, length: int) -> None:
+@pytest.mark.parametrize("body", ["four", ""])
+def test_head_announces_the_body_that_is_left_out_and_nothing_else(body: str) -> None:
     answer = HttpApi(Told(200, body, content_length="9")).call(HEAD._replace(method="HEAD"))
-    assert (answer.body, answer.length, "content-length" in headers_of(answer)) == (b"", length, False)
+    assert (answer.body, answer.length, "content-length" in headers_of(answer)) == (b"", len(body), False)
 
 
 def test_what_the_gateway_writes_is_not_the_function_s_to_write() -> None:

@@ -22,7 +22,7 @@ _OPTIONS = {
     "host": "the address to listen on (127.0.0.1)",
     "port": "the port to listen on (5000)",
     "concurrency": "parts of one upload on their way to the storage at most (3)",
-    "parts": "parts of 8 MiB in memory over all uploads at most (8)",
+    "parts": "parts of 8 MiB in memory over all uploads at most (7)",
 }
 
 

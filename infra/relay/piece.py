@@ -78,6 +78,7 @@ class Piece:
         self._stored: list[Stored] = []
         self._sha256 = hashlib.sha256()
         self._hashed: asyncio.Task[None] | None = None
+        self._hashes: set[asyncio.Task[None]] = set()
         self.size = 0
 
     @property
@@ -132,9 +133,10 @@ class Piece:
 
     async def drop(self) -> None:
         """Stop all that is under way and give the memory back. A thread may read on for a moment, to no effect."""
-        for task in self._under_way:
+        stopped = [*self._under_way, *self._hashes]
+        for task in stopped:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*stopped, return_exceptions=True)
         self._under_way.clear()
         if self._buffer is not None:
             self._means.buffers.give(self._buffer)
@@ -150,6 +152,8 @@ class Piece:
         self._number += 1
         content = memoryview(buffer)[:size]
         self._hashed = asyncio.create_task(self._hash(self._hashed, content))
+        self._hashes.add(self._hashed)
+        self._hashed.add_done_callback(self._hashes.discard)
         task = asyncio.create_task(self._store(self._number, content, self._hashed))
         # Not within the task, which may be cancelled before it begins.
         task.add_done_callback(lambda _: self._means.buffers.give(buffer))

@@ -25,7 +25,7 @@ class RelaySettings:
     host: str = "127.0.0.1"
     port: int = 5000
     concurrency: int = 3
-    parts: int = 8
+    parts: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def read_settings(environ: Mapping[str, str]) -> RelaySettings:
         host=told("HOST", "127.0.0.1"),
         port=_number("PORT", told("PORT", "5000"), 0, 65_535),
         concurrency=_number("CONCURRENCY", told("CONCURRENCY", "3"), 1, 64),
-        parts=_number("PARTS", told("PARTS", "8"), 1, 4096),
+        parts=_number("PARTS", told("PARTS", "7"), 1, 4096),
     )
 
 

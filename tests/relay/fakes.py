@@ -310,6 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "transfer-encoding" in headers:
             registry.wrong.append(f"{kind} came without a length")
         body = self.rfile.read(int(headers.get("content-length", "0")))
+        if len(body) < int(headers.get("content-length", "0")):
+            self.close_connection = True  # a relay that was killed: S3 keeps nothing of half a part
+            return
         if fault == RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(self.connection.detach())

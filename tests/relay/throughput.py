@@ -49,7 +49,7 @@ client = boto3.client("s3", endpoint_url=sys.argv[1], verify=sys.argv[2], aws_ac
                       region_name="us-east-1", config=Config(s3={"addressing_style": "path"}))
 begun = time.monotonic()
 client.upload_fileobj(Stream(int(sys.argv[3])), "bucket", "key")
-print(time.monotonic() - begun)
+print(time.monotonic() - begun, time.process_time())
 """
 
 
@@ -117,18 +117,25 @@ def push(port: int, size: int, *, chunked: bool) -> float:
     return time.monotonic() - begun
 
 
-def sdk(origin: str, authority: Path, size: int) -> float:
-    """The seconds that boto3 takes for as many bytes."""
+def sdk(origin: str, authority: Path, size: int) -> tuple[float, float]:
+    """The seconds that boto3 takes for as many bytes, and those of the processor, its start included."""
     told = subprocess.run(
         [sys.executable, "-c", _SDK, origin, str(authority), str(size)], check=True, capture_output=True, text=True
     )
-    return float(told.stdout)
+    wall, processor = map(float, told.stdout.split())
+    return wall, processor
 
 
 def status(process: subprocess.Popen[str], name: str) -> int:
     """A line of the process's status in bytes: VmRSS, VmHWM."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+
+
+def used(process: subprocess.Popen[str]) -> float:
+    """Seconds of the processor so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -149,13 +156,13 @@ def main() -> None:
         ):
             print(f"relay at rest: {status(process, 'VmRSS') / 1e6:.0f} MB")
             for _ in range(options.rounds):
-                plain = sdk(origin, authority, size)
+                plain, plain_used = sdk(origin, authority, size)
+                before = used(process)
                 relayed = push(relay_port, size, chunked=options.chunked)
                 rates = f"boto3 {size / plain / 1e6:.0f} MB/s, relay {size / relayed / 1e6:.0f} MB/s"
-                print(
-                    f"{rates}, ratio {plain / relayed:.2f}, relay's peak memory {status(process, 'VmHWM') / 1e6:.0f} MB",
-                    flush=True,
-                )
+                cpu = f"CPU {plain_used:.1f} s and {used(process) - before:.1f} s"
+                peak = f"relay's peak memory {status(process, 'VmHWM') / 1e6:.0f} MB"
+                print(f"{rates}, ratio {plain / relayed:.2f}, {cpu}, {peak}", flush=True)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ class StagedRelay:
                 return upload
             return self._seal(upload, key, size)
         except (RegistryError, StoreFull):
-            self._store.delete(key)
+            if not self._records.holds(identifier, key):
+                self._store.delete(key)
             raise
 
     def _seal(self, upload: Upload, key: str, size: int) -> Upload:
@@ -170,6 +171,7 @@ class PartsRelay:
 
     def end(self, writing: Writing, parts: Sequence[Part], size: int, sha256: str) -> Upload:
         """Make a piece of the parts, up to offset ``size``; ``sha256`` is the piece's if one who is trusted says so, else "".
+        A relay that got no answer may ask again.
 
         Raises SizeInvalid, RangeInvalid if another writer came since, UploadUnknown, StoreFull, Busy.
         """
@@ -177,21 +179,22 @@ class PartsRelay:
         if writing.offset + length != size or (writing.until != UNANNOUNCED and size > writing.until):
             self.abort(writing)
             raise SizeInvalid(announced=size, received=writing.offset + length)
-        # As it was left by ``begin``: if it was not the first piece, what came before has to be read.
-        upload = self._begun(writing) if not writing.offset else self._records.under_way(writing.ticket)
         if not parts:
             self._multipart.abort(writing.key, writing.multipart)
             return self._records.under_way(writing.ticket)
         try:
             self._multipart.complete(writing.key, writing.multipart, parts)
         except PartsInvalid:
-            raise RangeInvalid(self._records.under_way(writing.ticket).size, "these are not the parts that arrived") from None
-        if upload.writer != writing.writer:
-            self._store.delete(writing.key)
-            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
+            raise RangeInvalid(self._records.find(writing.ticket).size, "these are not the parts that arrived") from None
         try:
+            # As it was left by ``begin``: if it was not the first piece, what came before has to be read.
+            upload = self._records.under_way(writing.ticket) if writing.offset else self._begun(writing)
+            if (upload.size, upload.writer) != (writing.offset, writing.writer):
+                raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")  # noqa: TRY301
             return self._records.add_piece(upload, Piece(writing.key, length), sha256)
         except (RangeInvalid, UploadUnknown):
+            if self._records.holds(writing.ticket.id, writing.key):
+                return self._records.find(writing.ticket)  # done before, and the answer was lost
             self._store.delete(writing.key)
             raise
 

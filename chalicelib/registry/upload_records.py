@@ -144,6 +144,12 @@ class UploadRecords:
             raise UploadUnknown
         return _upload(identifier, attributes)
 
+    def holds(self, identifier: str, key: str) -> bool:
+        """Does the upload's record, ended or not, name the object under this key as one of its own?"""
+        attributes = self.read(identifier) or {}
+        pieces = cast("Sequence[Mapping[str, Any]]", attributes.get("pieces", ()))
+        return attributes.get("key") == key or any(piece["key"] == key for piece in pieces)
+
     def find(self, ticket: Ticket | Upload) -> Upload:
         """The upload as it is now, under way or finished. Raises UploadUnknown."""
         attributes = self.read(ticket.id)

@@ -150,6 +150,30 @@ def test_an_attestation_is_for_what_it_was_made_for(surface: Surface, change: st
     assert surface.status("HEAD", f"/v2/{NAME}/blobs/{Digest.of(lie)}") == 404
 
 
+@pytest.mark.parametrize("with_digest", [False, True])
+@pytest.mark.parametrize("offset", [0, 5])
+def test_a_relay_that_got_no_answer_may_ask_again(surface: Surface, offset: int, with_digest: bool) -> None:
+    location = begin(surface)
+    if offset:
+        location = surface.call("PATCH", location, CONTENT[:offset]).headers["Location"]
+    told = begun(surface, location)
+    said: dict[str, object] = {
+        "writer": told["writer"],
+        "parts": send(surface, location, told, CONTENT[offset:]),
+        "size": len(CONTENT),
+        "sha256": None,
+        "attestation": None,
+    }
+    if with_digest:
+        said["digest"] = str(Digest.of(CONTENT))
+    answers = [ask(surface, location, "end", said) for _ in range(3)]
+    assert {answer.status for answer in answers} == {201 if with_digest else 202}
+    assert finish(surface, answers[-1].headers["Location"] if not with_digest else location, CONTENT).status == 201
+    assert ask(surface, location, "end", said).status == (201 if with_digest else 202), "and once more, finished"
+    assert_pullable(surface, CONTENT)
+    assert len(keys(surface)) == 1
+
+
 def test_pieces_follow_on_each_other(surface: Surface) -> None:
     location = begin(surface)
     for start in range(0, len(CONTENT), 10):

@@ -435,6 +435,18 @@ def test_an_earlier_writer_cannot_close(surface: Surface) -> None:
     assert staging(surface).staged == {}
 
 
+def test_a_close_that_comes_again_takes_nothing_away(surface: Surface) -> None:
+    location = begin(surface)
+    told = json.loads(relay(surface, location, "open", {}).body)
+    staging(surface).append(told["key"], 0, b"bytes")
+    said = {"writer": told["writer"], "size": 5}
+    assert relay(surface, location, "close", said).status == 202
+    assert relay(surface, location, "close", said).status == 416
+    assert finish(surface, location, b"bytes").status == 201
+    assert relay(surface, location, "close", said).status == 404
+    assert_pullable(surface, Digest.of(b"bytes"), b"bytes")
+
+
 @pytest.mark.parametrize("size", [1, 4, 6, 10**12])
 def test_a_relay_that_tells_another_size_than_it_staged_is_refused(surface: Surface, size: int) -> None:
     location = begin(surface)

@@ -10,6 +10,7 @@ from infra.local import distribution, edge
 from infra.local.distribution import ALWAYS, IF_TOLD, TTLS, KeptErrors, refusal_of, ttls_of
 from infra.local.edge import Edge, Passed
 from infra.local.events import Answer, Head
+from tests.infra.templates import CHOICES, of_type, resource
 
 GET, HEAD, PUT = (Head(method, "/v2/a/manifests/t", "", {"host": "x"}) for method in ("GET", "HEAD", "PUT"))
 
@@ -54,6 +55,12 @@ def test_the_template_has_no_error_kept(status: int) -> None:
     errors = KeptErrors(TTLS)
     errors.keep(GET, told(status))
     assert errors.get(GET) is None
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_make_run_keeps_what_the_template_has_kept(choice: str) -> None:
+    if "Distribution" in of_type("AWS::CloudFront::Distribution", choice):
+        assert ttls_of({"Properties": resource("Distribution", choice)}) == TTLS
 
 
 def test_as_many_are_kept_as_there_is_room_for() -> None:

@@ -110,7 +110,12 @@ class Leftovers:
         for key, identifier, begun in list(self._multipart.unfinished("data/")):
             upload = key.split("/")[1]
             record = self._records.read(upload)
-            if begun <= latest and (record is None or record.get("multipart") != identifier):
+            if begun <= latest and not _goes_on(record, identifier):
                 self._multipart.abort(key, identifier)
                 aborted += 1
         return aborted
+
+
+def _goes_on(record: Attributes | None, multipart: str) -> bool:
+    """May parts of it still become an upload's? Those of one that was finished meanwhile will not."""
+    return record is not None and record.get("multipart") == multipart and not ({"ended", "digest"} & record.keys())

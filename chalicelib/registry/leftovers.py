@@ -27,7 +27,7 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.records import blob_key, text, upload_key
-from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
+from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at, has_pieces
 
 GRACE = LIFETIME + 3600
 """Seconds after which what was begun is nobody's any more: its life, and an hour for clocks that differ."""
@@ -86,7 +86,7 @@ class Leftovers:
         """Is it a blob's, or that of an upload which still lives?"""
         record = self._records.read(upload)
         if digest is None:
-            if record is None or "ended" in record:
+            if record is None or not has_pieces(record):
                 return False
             if "digest" not in record:
                 return True  # under way; the expiry of uploads drops it with its record

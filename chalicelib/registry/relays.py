@@ -190,15 +190,19 @@ class PartsRelay:
         except PartsInvalid:
             raise RangeInvalid(self._records.under_way(writing.ticket).size, "these are not the parts that arrived") from None
         try:
-            if (upload.writer, upload.size) != (writing.writer, writing.offset):
-                raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
-            return self._records.add_piece(upload, Piece(writing.key, length), sha256)
+            return self._with_piece(upload, writing, length, sha256)
         except (RangeInvalid, UploadUnknown):
             ended = self._ended_before(writing)
             if ended is None:
                 self._store.delete(writing.key)  # its writer was outrun: no record will ever name it
                 raise
             return ended
+
+    def _with_piece(self, upload: Upload, writing: Writing, length: int, sha256: str) -> Upload:
+        """The piece is recorded where it was announced to go. Raises RangeInvalid, UploadUnknown, Busy."""
+        if (upload.writer, upload.size) != (writing.writer, writing.offset):
+            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
+        return self._records.add_piece(upload, Piece(writing.key, length), sha256)
 
     def _ended_before(self, writing: Writing) -> Upload | None:
         """The upload if it has the piece already: this is asked again, or the parts were taken up."""

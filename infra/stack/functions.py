@@ -81,6 +81,7 @@ def environment(name: str) -> dict[str, Value]:
         "SLIPWAY_SIGNING_KEY": attribute("SigningKey", "Arn"),
         "SLIPWAY_WRAPPING_KEY": attribute("WrappingKey", "Arn"),
         "SLIPWAY_TRACING": ref("Tracing"),
+        "SLIPWAY_LOG": ref("RequestLog"),
         "AWS_SDK_UA_APP_ID": f"slipway-{name}",  # CloudTrail then tells which function made a call
         "AWS_ENDPOINT_URL": chosen("HasEndpointUrl", ref("EndpointUrl")),
     }
@@ -91,5 +92,5 @@ def _reason(properties: dict[str, Value]) -> Value:
     """A version's description, which is what makes CloudFormation publish another one: it must differ whenever the function
     does, so it names a digest of the properties and every parameter they refer to."""
     digest = hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
-    pattern = digest + " ${Architecture} ${SparseManifests} ${Tracing} ${EndpointUrl} ${Address}"
+    pattern = digest + " ${Architecture} ${SparseManifests} ${Tracing} ${RequestLog} ${EndpointUrl} ${Address}"
     return {"Fn::Sub": [pattern, {"Address": DECIDED_BY}]}

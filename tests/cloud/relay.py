@@ -1,9 +1,9 @@
 """The relay of a deployed stack: the real program, in a process of its own that may be killed and started again.
 
-    relay = RelayProcess(folder, key)
-    relay.start(upstream)
-    relay.url  # the same for each start
-    relay.kill()
+relay = RelayProcess(folder, key)
+relay.start(upstream)
+relay.url  # the same for each start
+relay.kill()
 """
 
 from __future__ import annotations

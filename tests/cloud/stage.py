@@ -69,9 +69,7 @@ class Cloud:
 
     def physical(self, logical: str) -> str:
         """The id of a resource of the template."""
-        found = self.client("cloudformation").describe_stack_resource(
-            StackName=self.account.stack, LogicalResourceId=logical
-        )
+        found = self.client("cloudformation").describe_stack_resource(StackName=self.account.stack, LogicalResourceId=logical)
         return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
     # ------------------------------------------------------------------------------------------------------- deployments
@@ -135,8 +133,7 @@ class Cloud:
     def multipart_uploads(self) -> list[str]:
         """Keys of those that were neither completed nor given up."""
         return [
-            each["Key"]
-            for each in self.client("s3").list_multipart_uploads(Bucket=self.deployment.bucket).get("Uploads", ())
+            each["Key"] for each in self.client("s3").list_multipart_uploads(Bucket=self.deployment.bucket).get("Uploads", ())
         ]
 
     def items(self, beginning: str) -> list[dict[str, Any]]:
@@ -150,9 +147,7 @@ class Cloud:
     def invoke(self, alias: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the function behind a template's alias answers to an event, by default a schedule's. Raises AssertionError if it
         fails."""
-        answer = self.client("lambda").invoke(
-            FunctionName=self.physical(alias), Payload=json.dumps(event or self.scheduled())
-        )
+        answer = self.client("lambda").invoke(FunctionName=self.physical(alias), Payload=json.dumps(event or self.scheduled()))
         payload = answer["Payload"].read()
         assert not answer.get("FunctionError"), payload
         said: dict[str, Any] = json.loads(payload) or {}

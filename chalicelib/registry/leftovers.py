@@ -1,8 +1,8 @@
 """What crashes, lost answers and lost events leave in the store: objects that no record names and nobody will name.
 
 An upload's id begins with its time, and a Location lives for a day: after that nobody begins to use bytes that nobody has
-taken. Only what is between one and a few days old is looked at, so the cost follows what was pushed since, not what is
-stored. No clock is trusted with data: before an upload's bytes go its record is made to say that it has ended, which
+taken. Only what is between one and a few days old is looked at in the table, so the cost follows what was pushed since, not
+what is stored; but keys of the direct lane are in no order of time, and all of them are listed. No clock is trusted with data: before an upload's bytes go its record is made to say that it has ended, which
 fails if they were adopted, and after which they cannot be.
 """
 
@@ -27,7 +27,7 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.records import blob_key, text, upload_key
-from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
+from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at, has_pieces
 
 GRACE = LIFETIME + 3600
 """Seconds after which what was begun is nobody's any more: its life, and an hour for clocks that differ."""
@@ -86,7 +86,7 @@ class Leftovers:
         """Is it a blob's, or that of an upload which still lives?"""
         record = self._records.read(upload)
         if digest is None:
-            if record is None or "ended" in record:
+            if record is None or not has_pieces(record):
                 return False
             if "digest" not in record:
                 return True  # under way; the expiry of uploads drops it with its record
@@ -110,7 +110,12 @@ class Leftovers:
         for key, identifier, begun in list(self._multipart.unfinished("data/")):
             upload = key.split("/")[1]
             record = self._records.read(upload)
-            if begun <= latest and (record is None or record.get("multipart") != identifier):
+            if begun <= latest and not _goes_on(record, identifier):
                 self._multipart.abort(key, identifier)
                 aborted += 1
         return aborted
+
+
+def _goes_on(record: Attributes | None, multipart: str) -> bool:
+    """May parts of it still become an upload's? Those of one that was finished meanwhile will not."""
+    return record is not None and record.get("multipart") == multipart and not ({"ended", "digest"} & record.keys())

@@ -146,45 +146,55 @@ class Pushes:
         """Store a manifest and point tags to it, all or nothing.
 
         Blobs that came by the direct lane and are not proven yet are waited for, as long as a request may take; no client
-        tries a manifest for long by itself. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid,
-        Unproven, StoreFull, Busy.
+        tries a manifest for long by itself. That holds where blobs may be missing too: nobody would note later that this
+        manifest needs them. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, Unproven, StoreFull,
+        Busy.
         """
+        may_lack = self._sparse is Sparse.ALL or (self._sparse is Sparse.INDEXES and manifest.is_index)
         repository = self._repositories.find_recent(name)
         if repository is None:
-            self._refuse_missing(manifest, [*manifest.blobs, *manifest.manifests])
+            _refuse([] if may_lack else [*manifest.blobs, *manifest.manifests])
             repository = self._repositories.ensure(name)
+        sparse = may_lack and (self._adoption is None or manifest.is_index)
         for _ in moments(self._clock, WAIT, _PAUSE):
             try:
-                return self._push_now(repository, manifest, tags)
+                return self._push_now(repository, manifest, tags, sparse=sparse)
             except ManifestBlobUnknown as missing:
                 current = self._repositories.find(name)
                 if current is not None and current.id != repository.id:
                     repository = current  # it was remembered as it is not any more
-                elif not self._may_come(repository, missing):
+                elif self._may_come(repository, missing, sparse=may_lack):
+                    continue
+                elif may_lack:
+                    return self._push_now(repository, manifest, tags, sparse=True)
+                else:
                     raise
         raise Unproven
 
-    def _may_come(self, repository: Repository, missing: ManifestBlobUnknown) -> bool:
-        """Whether to try again: what was missing is here now, or will be when somebody has proven it."""
+    def _may_come(self, repository: Repository, missing: ManifestBlobUnknown, *, sparse: bool) -> bool:
+        """Whether to try again: what was missing is here now, or will be when somebody has proven it. ``sparse``: the rest may
+        be missing."""
         if self._adoption is None:
             return False
         digests = [Digest.parse(digest) for digest in missing.digests]
         arrivals = self._adoption.catch_up(repository.id, digests)
-        return Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals
+        return bool(arrivals - {Arrival.ABSENT}) and (sparse or Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals)
 
-    def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
+    def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], *, sparse: bool) -> None:
         content = _StoredContent(self._store, manifest)
         try:
-            retried(lambda: self._push(repository, manifest, tags, content))
+            retried(lambda: self._push(repository, manifest, tags, content, sparse=sparse))
         except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
             self._withdraw(repository.id, manifest.digest)
             content.drop()
             raise
 
-    def _push(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], content: _StoredContent) -> None:
+    def _push(
+        self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], content: _StoredContent, *, sparse: bool
+    ) -> None:
         asked = [manifest_key(repository.id, manifest.digest), *(tag_key(repository.id, tag) for tag in tags)]
         found = self._table.batch_get([*asked, *_needed(repository.id, manifest).values()])
-        needs = self._needs(repository.id, manifest, found)
+        needs = _needs(repository.id, manifest, found, sparse=sparse)
         record = found.get(asked[0])
         visible = [
             *self._appear(repository.id, manifest, record, content),
@@ -276,23 +286,23 @@ class Pushes:
             if old is not None and old != str(manifest.digest):
                 yield Delete(tagged_key(repository, Digest.parse(old), tag))
 
-    def _needs(self, repository: str, manifest: Manifest, found: Mapping[Key, Attributes]) -> Sequence[_Need]:
-        """What of the needed content is there. Raises ManifestBlobUnknown for the rest, unless it may be missing."""
-        digest, records = manifest.digest, _needed(repository, manifest)
-        wanted = [*manifest.blobs, *manifest.manifests]
-        here = [entry for entry in wanted if _is_there(found, records[entry.digest])]
-        self._refuse_missing(manifest, [entry for entry in wanted if not _is_there(found, records[entry.digest])])
-        for entry in here:
-            _check_size(entry, found[records[entry.digest]])
-        note = needed_manifest_key if manifest.is_index else needed_blob_key
-        return [_Need(records[entry.digest], note(repository, entry.digest, digest)) for entry in here]
 
-    def _refuse_missing(self, manifest: Manifest, missing: Sequence[Descriptor]) -> None:
-        if self._sparse is Sparse.ALL or (self._sparse is Sparse.INDEXES and manifest.is_index):
-            return
-        refused = tuple(str(entry.digest) for entry in missing if entry.is_distributed)
-        if refused:
-            raise ManifestBlobUnknown(refused)
+def _needs(repository: str, manifest: Manifest, found: Mapping[Key, Attributes], *, sparse: bool) -> Sequence[_Need]:
+    """What of the needed content is there. Raises ManifestBlobUnknown for the rest, unless it may be missing."""
+    digest, records = manifest.digest, _needed(repository, manifest)
+    wanted = [*manifest.blobs, *manifest.manifests]
+    here = [entry for entry in wanted if _is_there(found, records[entry.digest])]
+    _refuse([] if sparse else [entry for entry in wanted if not _is_there(found, records[entry.digest])])
+    for entry in here:
+        _check_size(entry, found[records[entry.digest]])
+    note = needed_manifest_key if manifest.is_index else needed_blob_key
+    return [_Need(records[entry.digest], note(repository, entry.digest, digest)) for entry in here]
+
+
+def _refuse(missing: Sequence[Descriptor]) -> None:
+    """Raises ManifestBlobUnknown with what of it can be had nowhere else, if any."""
+    if refused := tuple(str(entry.digest) for entry in missing if entry.is_distributed):
+        raise ManifestBlobUnknown(refused)
 
 
 def _needed(repository: str, manifest: Manifest) -> Mapping[Digest, Key]:

@@ -171,32 +171,47 @@ class PartsRelay:
 
     def end(self, writing: Writing, parts: Sequence[Part], size: int, sha256: str) -> Upload:
         """Make a piece of the parts, up to offset ``size``; ``sha256`` is the piece's if one who is trusted says so, else "".
-        A relay that got no answer may ask again.
 
-        Raises SizeInvalid, RangeInvalid if another writer came since, UploadUnknown, StoreFull, Busy.
+        Ending it again, because the answer was lost, has the same outcome. Raises SizeInvalid, RangeInvalid if another writer
+        came since, UploadUnknown, StoreFull, Busy.
         """
         length = sum(part.size for part in parts)
         if writing.offset + length != size or (writing.until != UNANNOUNCED and size > writing.until):
             self.abort(writing)
             raise SizeInvalid(announced=size, received=writing.offset + length)
         if not parts:
-            self._multipart.abort(writing.key, writing.multipart)
+            self.abort(writing)
             return self._records.under_way(writing.ticket)
+        # As it was left by ``begin``: if it was not the first piece, what came before has to be read.
+        upload = self._begun(writing) if not writing.offset else self._records.find(writing.ticket)
+        if _holds(upload, writing):
+            return upload
         try:
             self._multipart.complete(writing.key, writing.multipart, parts)
         except PartsInvalid:
-            raise RangeInvalid(self._records.find(writing.ticket).size, "these are not the parts that arrived") from None
+            raise RangeInvalid(self._records.under_way(writing.ticket).size, "these are not the parts that arrived") from None
         try:
-            # As it was left by ``begin``: if it was not the first piece, what came before has to be read.
-            upload = self._records.under_way(writing.ticket) if writing.offset else self._begun(writing)
-            if (upload.size, upload.writer) != (writing.offset, writing.writer):
-                raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")  # noqa: TRY301
-            return self._records.add_piece(upload, Piece(writing.key, length), sha256)
+            return self._with_piece(upload, writing, length, sha256)
         except (RangeInvalid, UploadUnknown):
-            if self._records.holds(writing.ticket.id, writing.key):
-                return self._records.find(writing.ticket)  # done before, and the answer was lost
-            self._store.delete(writing.key)
-            raise
+            ended = self._ended_before(writing)
+            if ended is None:
+                self._store.delete(writing.key)  # its writer was outrun: no record will ever name it
+                raise
+            return ended
+
+    def _with_piece(self, upload: Upload, writing: Writing, length: int, sha256: str) -> Upload:
+        """The piece is recorded where it was announced to go. Raises RangeInvalid, UploadUnknown, Busy."""
+        if (upload.writer, upload.size) != (writing.writer, writing.offset):
+            raise RangeInvalid(upload.size, "another request wrote to this upload meanwhile")
+        return self._records.add_piece(upload, Piece(writing.key, length), sha256)
+
+    def _ended_before(self, writing: Writing) -> Upload | None:
+        """The upload if it has the piece already: this is asked again, or the parts were taken up."""
+        try:
+            upload = self._records.find(writing.ticket)
+        except UploadUnknown:
+            return None
+        return upload if _holds(upload, writing) else None
 
     def _begun(self, writing: Writing) -> Upload:
         begun = fresh(writing.ticket)
@@ -205,3 +220,7 @@ class PartsRelay:
     def abort(self, writing: Writing) -> None:
         """Give the piece up: nothing that was sent counts."""
         self._multipart.abort(writing.key, writing.multipart)
+
+
+def _holds(upload: Upload, writing: Writing) -> bool:
+    return any(piece.key == writing.key for piece in upload.pieces)

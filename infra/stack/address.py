@@ -18,18 +18,6 @@ URL: Value = chosen(
 EDGE_LANES: Value = chosen("HasRelay", "direct,relay", "direct")
 """What an edge offers beside inline: the setting SLIPWAY_LANES."""
 
-DECIDED_BY: Value = {
-    "Fn::Join": [
-        " ",
-        [
-            ref("Edge"),
-            chosen("HasRelay", "relay", "-"),
-            chosen("HasPublicUrl", ref("PublicUrl"), chosen("HasDomain", ref("Domain"), "-")),
-        ],
-    ]
-}
-"""The parameters that decide about both."""
-
 
 def distribution(identifier: str = "${Distribution}") -> Value:
     """Its ARN, which is no attribute of the resource."""

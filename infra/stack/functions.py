@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
-from infra.stack.address import DECIDED_BY, EDGE_LANES, URL
+from infra.stack.address import EDGE_LANES, URL
 from infra.stack.declared import API, Function
 from infra.stack.language import Resources, Value, attribute, chosen, ref, text
 
@@ -41,11 +42,15 @@ def resources(function: Function, log_days: int, code_key: str) -> Resources:
         "TracingConfig": {"Mode": chosen("HasTracing", "Active", "PassThrough")},
         "Environment": {"Variables": environment(function.name)},
     }
-    return published(function.title, properties, log_days)
+    decided = [ref("Architecture"), ref("SparseManifests"), ref("Tracing"), ref("RequestLog"), ref("EndpointUrl"), URL]
+    if function.name == API:
+        decided.append(chosen("HasEdge", EDGE_LANES, "-"))
+    return published(function.title, properties, decided, log_days)
 
 
-def published(title: str, properties: dict[str, Value], log_days: int) -> Resources:
-    """A function of these properties with its log, version and alias."""
+def published(title: str, properties: dict[str, Value], decided: Iterable[Value], log_days: int) -> Resources:
+    """A function of these properties with its log, version and alias. ``decided`` are the values among the properties by which
+    two deployments of one template may differ."""
     return {
         f"{title}Logs": {
             "Type": "AWS::Logs::LogGroup",
@@ -58,7 +63,7 @@ def published(title: str, properties: dict[str, Value], log_days: int) -> Resour
             "Type": "AWS::Lambda::Version",
             "DeletionPolicy": "Retain",  # the function takes its versions with it
             "UpdateReplacePolicy": "Retain",
-            "Properties": {"FunctionName": ref(f"{title}Function"), "Description": _reason(properties)},
+            "Properties": {"FunctionName": ref(f"{title}Function"), "Description": _reason(properties, decided)},
         },
         f"{title}Alias": {
             "Type": "AWS::Lambda::Alias",
@@ -81,15 +86,15 @@ def environment(name: str) -> dict[str, Value]:
         "SLIPWAY_SIGNING_KEY": attribute("SigningKey", "Arn"),
         "SLIPWAY_WRAPPING_KEY": attribute("WrappingKey", "Arn"),
         "SLIPWAY_TRACING": ref("Tracing"),
+        "SLIPWAY_LOG": ref("RequestLog"),
         "AWS_SDK_UA_APP_ID": f"slipway-{name}",  # CloudTrail then tells which function made a call
         "AWS_ENDPOINT_URL": chosen("HasEndpointUrl", ref("EndpointUrl")),
     }
     return {**variables, **_OWN.get(name, {})}
 
 
-def _reason(properties: dict[str, Value]) -> Value:
+def _reason(properties: dict[str, Value], decided: Iterable[Value]) -> Value:
     """A version's description, which is what makes CloudFormation publish another one: it must differ whenever the function
-    does, so it names a digest of the properties and every parameter they refer to."""
+    does. And only then: Lambda publishes no version of what it has published already, and the update would fail."""
     digest = hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
-    pattern = digest + " ${Architecture} ${SparseManifests} ${Tracing} ${EndpointUrl} ${Address}"
-    return {"Fn::Sub": [pattern, {"Address": DECIDED_BY}]}
+    return {"Fn::Join": [" ", [digest, *decided]]}

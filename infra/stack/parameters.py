@@ -37,6 +37,12 @@ PARAMETERS: dict[str, Value] = {
         "AllowedValues": _YES_OR_NO,
         "Description": "Whether the functions send traces to X-Ray, with a subsegment for each call of a service.",
     },
+    "RequestLog": {
+        "Type": "String",
+        "Default": "changes",
+        "AllowedValues": ["changes", "all", "none"],
+        "Description": "Which requests the functions log: those that change something or are refused, all, or none.",
+    },
     "BlobVersions": {
         "Type": "String",
         "Default": "no",
@@ -152,7 +158,7 @@ PARAMETERS: dict[str, Value] = {
 
 INTERFACE: Value = {
     "ParameterGroups": [
-        {"Label": {"default": "The registry"}, "Parameters": ["PublicUrl", "SparseManifests", "Tracing"]},
+        {"Label": {"default": "The registry"}, "Parameters": ["PublicUrl", "SparseManifests", "Tracing", "RequestLog"]},
         {"Label": {"default": "Data"}, "Parameters": ["BlobVersions"]},
         {
             "Label": {"default": "The edge"},

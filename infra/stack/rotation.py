@@ -30,7 +30,7 @@ def resources(runtime: str, log_days: int, code_key: str) -> Resources:
             }
         },
     }
-    made = functions.published(TITLE, properties, log_days)
+    made = functions.published(TITLE, properties, [ref("Architecture"), ref("EndpointUrl")], log_days)
     made[f"{TITLE}Role"] = roles.role(TITLE, _calls())
     made[f"{TITLE}Permission"] = {
         "Type": "AWS::Lambda::Permission",

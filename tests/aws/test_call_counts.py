@@ -7,19 +7,22 @@ tables that ``pytest -s`` shows say what each call is for.
 from __future__ import annotations
 
 import base64
+import hmac
 import json
+import urllib.request
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 import pytest
 from boto3.session import Session
 
-from chalicelib.registry.names import Digest
+from chalicelib.registry.adoption import Adoption
+from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.wire.http import Response
 from tests.aws.counted import CountedSurface
 from tests.aws.counting import counting
 from tests.emulator import Emulator
-from tests.surface import CONFIG, SERVICE, image
+from tests.surface import CONFIG, RELAY_KEY, SERVICE, image
 
 NAME = "admin/counted"
 TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -93,6 +96,64 @@ def test_a_push_of_n_layers(on_aws: CountedSurface, count: int, chunked: bool) -
     Client(fresh).push("v1", count, chunked=chunked)
     print(f"\npush, {count} layers{', chunked' if chunked else ''}\n{fresh.counted.table()}")
     assert fresh.counted.total <= 4 * count + 12
+
+
+@dataclass
+class LargeLayers(Client):
+    """Sends layers past the program, to the store: by itself, as the edge lets it, or by a relay."""
+
+    def begin(self, digest: Digest) -> str:
+        assert self.send("HEAD blob", "HEAD", f"/v2/{NAME}/blobs/{digest}").status == 404
+        return self.send("POST", "POST", f"/v2/{NAME}/blobs/uploads/").headers["Location"]
+
+    def push_direct(self, content: bytes) -> None:
+        digest, surface = Digest.of(content), self.program.surface
+        upload = self.begin(digest).partition("?")[0].rpartition("/")[2]
+        repository = surface.registry.repositories.ensure(RepositoryName.parse(NAME)).id
+        key = f"direct/{repository}/{digest}/{upload}"
+        with counting():  # the client's own PUT, which the edge signs
+            surface.store.put(key, content)
+        self.program.counted.step = "adopt"
+        adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
+        assert adoption.adopt(key) is not None
+
+    def push_by_relay(self, content: bytes) -> None:
+        """A relay that is trusted; it sends the parts itself."""
+        digest = Digest.of(content)
+        path, _, query = self.begin(digest).partition("?")
+        asked = json.dumps({"content_range": None, "content_length": None}).encode()
+        told = json.loads(self.send("begin", "POST", f"/_relay{path}/begin?{query}", asked).body)
+        with urllib.request.urlopen(urllib.request.Request(told["urls"][0], content, method="PUT")) as sent:  # noqa: S310
+            part = {"number": 1, "etag": sent.headers["ETag"], "size": len(content)}
+        said = f"slipway-relay-1\n{told['writer']}\n{len(content)}\n{digest.hex}".encode()
+        attestation = hmac.digest(RELAY_KEY.encode(), said, "sha256").hex()
+        end = {
+            "writer": told["writer"],
+            "parts": [part],
+            "size": len(content),
+            "sha256": digest.hex,
+            "attestation": attestation,
+        }
+        ended = self.send("end", "POST", f"/_relay{path}/end", json.dumps(end).encode())
+        finish = f"{ended.headers['Location']}&{urlencode({'digest': str(digest)})}"
+        assert self.send("PUT blob", "PUT", finish).status == 201
+
+
+@pytest.mark.parametrize(("lane", "each"), [("direct", 4), ("relay", 6)])
+@pytest.mark.parametrize("count", LAYERS)
+def test_a_push_of_n_large_layers(on_aws: CountedSurface, count: int, lane: str, each: int) -> None:
+    """Layers by the lane, the configuration inline. What the client or the relay sends to S3 itself is no call of ours."""
+    on_aws.surface.token("repository:admin/other:pull")
+    fresh = on_aws.fresh()
+    client = LargeLayers(fresh)
+    client.log_in("pull,push")
+    for content in layers(count):
+        (client.push_direct if lane == "direct" else client.push_by_relay)(content)
+    client._push_blob(CONFIG, chunked=False)
+    url = f"/v2/{NAME}/manifests/v1"
+    assert client.send("PUT manifest", "PUT", url, image(*layers(count)), content_type=TYPE).status == 201
+    print(f"\npush, {count} layers, {lane} lane\n{fresh.counted.table()}")
+    assert fresh.counted.total <= each * count + 12
 
 
 @pytest.mark.parametrize("count", LAYERS)

@@ -19,7 +19,7 @@ from tests.clients.images import SourceImage, multi_platform_image, opened
 from tests.clients.sandbox import Sandbox
 from tests.clients.wire import Wire
 from tests.cloud.client import Client, Refused, digest_of, expected, sent
-from tests.cloud.conftest import STAGE, Cloud
+from tests.cloud.stage import STAGE, Cloud
 from tests.conformance.registry_process import CACHE
 from tests.conformance.run import RELAXABLE, RESULTS, SPEC_VERSIONS, built_program, report_version, run_program
 from tests.infra import ARCHITECTURE

@@ -13,7 +13,7 @@ from infra.stack.roles import ALLOWED
 def test_every_function_s_environment_can_be_read(function: str) -> None:
     told = {name: "https://registry.example" if name.endswith("URL") else "" for name in environment(function)}
     told |= {name: name.lower() for name in told if name.startswith("SLIPWAY_") and not told[name]}
-    told |= {"SLIPWAY_SPARSE_MANIFESTS": "none", "SLIPWAY_TRACING": "no", "SLIPWAY_LANES": "direct,relay"}
+    told |= {"SLIPWAY_SPARSE_MANIFESTS": "none", "SLIPWAY_TRACING": "no", "SLIPWAY_LOG": "all", "SLIPWAY_LANES": "direct,relay"}
     store = read_settings(told).store
     assert isinstance(store, Cloud)
     assert (store.table, store.bucket) == ("slipway_table", "slipway_bucket")

@@ -2,8 +2,9 @@
 
 An upload's id begins with its time, and a Location lives for a day: after that nobody begins to use bytes that nobody has
 taken. Only what is between one and a few days old is looked at in the table, so the cost follows what was pushed since, not
-what is stored; but keys of the direct lane are in no order of time, and all of them are listed. No clock is trusted with data: before an upload's bytes go its record is made to say that it has ended, which
-fails if they were adopted, and after which they cannot be.
+what is stored; but keys of the direct lane are in no order of time, and all of them are listed. No clock is trusted with
+data: before an upload's bytes go its record is made to say that it has ended, which fails if they were adopted, and after
+which they cannot be.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from tests.surface import CONFIG, RELAY_KEY, SERVICE, image
 NAME = "admin/counted"
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 LAYERS = (1, 4, 16)
+EDGE = "the client's own PUT, which the edge signs"
 
 
 def layers(count: int) -> tuple[bytes, ...]:
@@ -111,8 +112,8 @@ class LargeLayers(Client):
         upload = self.begin(digest).partition("?")[0].rpartition("/")[2]
         repository = surface.registry.repositories.ensure(RepositoryName.parse(NAME)).id
         key = f"direct/{repository}/{digest}/{upload}"
-        with counting():  # the client's own PUT, which the edge signs
-            surface.store.put(key, content)
+        self.program.counted.step = EDGE
+        surface.store.put(key, content)
         self.program.counted.step = "adopt"
         adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
         assert adoption.adopt(key) is not None
@@ -153,7 +154,7 @@ def test_a_push_of_n_large_layers(on_aws: CountedSurface, count: int, lane: str,
     url = f"/v2/{NAME}/manifests/v1"
     assert client.send("PUT manifest", "PUT", url, image(*layers(count)), content_type=TYPE).status == 201
     print(f"\npush, {count} layers, {lane} lane\n{fresh.counted.table()}")
-    assert fresh.counted.total <= each * count + 12
+    assert len([call for call in fresh.counted.calls if call.step != EDGE]) <= each * count + 12
 
 
 @pytest.mark.parametrize("count", LAYERS)

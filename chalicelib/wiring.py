@@ -222,14 +222,12 @@ def blobs() -> Blobs:
 
 
 @cache
-def proofs() -> Proofs | None:
-    """Those that another function does; where there is none they are done at once."""
-    store = settings().store
-    if not isinstance(store, Cloud) or not store.adopt_function:
-        return None
+def proofs() -> Proofs:
+    """Long ones, which another function does."""
     from chalicelib.aws.background import LambdaBackground
 
-    return Proofs(table(), clock(), LambdaBackground(store.adopt_function))
+    store = settings().store
+    return Proofs(table(), clock(), LambdaBackground(store.adopt_function if isinstance(store, Cloud) else ""))
 
 
 @cache
@@ -250,7 +248,14 @@ def registry() -> Registry:
     return Registry(
         repositories=repositories(),
         blobs=blobs(),
-        uploads=Uploads(table(), blob_store(), blobs(), clock(), multipart=parts, proofs=proofs()),
+        uploads=Uploads(
+            table(),
+            blob_store(),
+            blobs(),
+            clock(),
+            multipart=parts,
+            proofs=proofs() if cloud and cloud.adopt_function else None,  # else they are done at once
+        ),
         images=images,
         pushes=Pushes(
             table(),

@@ -19,7 +19,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
-from chalicelib.registry.proofs import Proofs
+from chalicelib.registry.proofs import Proofs, Prover
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.relays import PartsRelay, StagedRelay
@@ -222,12 +222,19 @@ def blobs() -> Blobs:
 
 
 @cache
-def proofs() -> Proofs:
-    """Long ones, which another function does."""
+def proofs() -> Proofs | None:
+    """Long ones, which another function does; where there is none they are done at once."""
+    store = settings().store
+    if not isinstance(store, Cloud) or not store.adopt_function:
+        return None
     from chalicelib.aws.background import LambdaBackground
 
-    store = settings().store
-    return Proofs(table(), clock(), LambdaBackground(store.adopt_function if isinstance(store, Cloud) else ""))
+    return Proofs(table(), clock(), LambdaBackground(store.adopt_function))
+
+
+@cache
+def prover() -> Prover:
+    return Prover(table(), clock())
 
 
 @cache
@@ -248,14 +255,7 @@ def registry() -> Registry:
     return Registry(
         repositories=repositories(),
         blobs=blobs(),
-        uploads=Uploads(
-            table(),
-            blob_store(),
-            blobs(),
-            clock(),
-            multipart=parts,
-            proofs=proofs() if cloud and cloud.adopt_function else None,  # else they are done at once
-        ),
+        uploads=Uploads(table(), blob_store(), blobs(), clock(), multipart=parts, proofs=proofs()),
         images=images,
         pushes=Pushes(
             table(),

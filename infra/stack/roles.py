@@ -68,8 +68,8 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (_BUCKET, ("s3:ListBucket",)),
     ),
     "expire_uploads": (
-        (_TABLE, ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query")),
-        (_objects("data"), ("s3:DeleteObject",)),
+        (_TABLE, ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")),
+        (_objects("data"), ("s3:AbortMultipartUpload", "s3:DeleteObject")),
         (_BUCKET, ("s3:ListBucket",)),
     ),
     "sweep_storage": (
@@ -84,7 +84,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
                 "dynamodb:Query",
             ),
         ),
-        (_objects("data", "direct"), ("s3:DeleteObject",)),
+        (_objects("data", "direct", "proofs"), ("s3:DeleteObject",)),
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket", "s3:ListBucketMultipartUploads")),
     ),

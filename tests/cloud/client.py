@@ -10,7 +10,8 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any
+from http.client import HTTPMessage
+from typing import IO, Any
 
 from tests.clients.images import CONFIG, LAYER, MANIFEST
 from tests.conformance.registry_process import RunningRegistry
@@ -108,9 +109,24 @@ def _descriptor(media_type: str, content: bytes, digest: str) -> dict[str, Any]:
     return {"mediaType": media_type, "size": len(content), "digest": digest}
 
 
+class _Following(urllib.request.HTTPRedirectHandler):
+    """A HEAD stays one: a link is signed for its method."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None:
+            following.method = req.get_method()
+        return following
+
+
+_OPENER = urllib.request.build_opener(_Following)
+
+
 def sent(request: urllib.request.Request) -> Answer:
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        with _OPENER.open(request, timeout=SECONDS) as answer:
             return Answer(answer.status, answer.headers, answer.read())
     except urllib.error.HTTPError as refusal:
         with refusal:

@@ -26,7 +26,8 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import blob_key, text, upload_key
+from chalicelib.registry.pushes import MANIFESTS
+from chalicelib.registry.records import blob_key, content_key, text, upload_key
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at, has_pieces
 
 GRACE = LIFETIME + 3600
@@ -59,7 +60,7 @@ class Leftovers:
         for stored in self._old("proofs/"):
             self._store.delete(stored.key)
             dropped += 1
-        return dropped + self._abort_parts()
+        return dropped + self._drop_manifests() + self._abort_parts()
 
     def _candidates(self) -> Iterator[tuple[str, str, Digest | None]]:
         """Keys that might be left over, of which upload, and which digest their bytes should have, if that is known."""
@@ -102,6 +103,22 @@ class Leftovers:
             return
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)
+
+    def _drop_manifests(self) -> int:
+        """Bytes of large manifests, put for a push that died then, or that found the manifest there already. A push takes
+        minutes: none that began before those is going to name them."""
+        dropped = 0
+        for stored in list(self._old(MANIFESTS)):
+            _, _, place = stored.key.partition(MANIFESTS)
+            repository, _, rest = place.partition("/")
+            digest, slash, _ = rest.partition("/")
+            if not slash:
+                continue  # what an earlier version kept there
+            content = self._table.get(content_key(repository, Digest.parse(digest)))
+            if content is None or content.get("key") != stored.key:
+                self._store.delete(stored.key)
+                dropped += 1
+        return dropped
 
     def _abort_parts(self) -> int:
         if self._multipart is None:

@@ -27,8 +27,8 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.pushes import MANIFESTS
-from chalicelib.registry.records import blob_key, content_key, text, upload_key
-from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at, has_pieces
+from chalicelib.registry.records import blob_key, content_key, direct_key, text
+from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
 """Seconds after which what was begun is nobody's any more: its life, and an hour for clocks that differ."""
@@ -87,7 +87,7 @@ class Leftovers:
         """Is it a blob's, or that of an upload which still lives?"""
         record = self._records.read(upload)
         if digest is None:
-            if record is None or not has_pieces(record):
+            if record is None or "ended" in record:
                 return False
             if "digest" not in record:
                 return True  # under way; the expiry of uploads drops it with its record
@@ -99,7 +99,7 @@ class Leftovers:
         """From now on nobody adopts what is under the upload's keys."""
         if digest is not None:
             swept: Attributes = {"swept": True, EXPIRES: self._records.now() + REMEMBERED}
-            settled(lambda: self._table.write(Update(upload_key(upload), set=swept)))
+            settled(lambda: self._table.write(Update(direct_key(upload, digest), set=swept)))
             return
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)

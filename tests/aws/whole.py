@@ -133,7 +133,7 @@ class Whole:
 
     # -------------------------------------------------------------------------------------------------------- storage
 
-    def stored(self, bucket: str, key: str) -> None:
+    def stored(self, _bucket: str, key: str) -> None:
         """What storage tells of an object, and the adoption function does, asked again as Lambda asks."""
         if not self.adopts or not key.startswith(PREFIX):
             return

@@ -105,8 +105,11 @@ class World:
         self.surface.registry.blobs.delete(NAMES[u % 2], Digest.of(CONTENTS[c]))
 
     def passes(self, u: int, c: int) -> None:
-        """Time."""
-        self.clock.advance((3600, LIFETIME // 2, LIFETIME, GRACE + 60)[(u + c) % 4])
+        """Time: of more than an hour, the daily sweep runs behind it, which looks some days back and no further."""
+        seconds = (3600, LIFETIME // 2, LIFETIME, GRACE + 60)[(u + c) % 4]
+        self.clock.advance(seconds)
+        if seconds > 3600:
+            self.leftovers.sweep()
 
     def sweeps(self, u: int, c: int) -> None:
         if c % 2:

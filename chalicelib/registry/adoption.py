@@ -21,7 +21,7 @@ from chalicelib.registry.errors import UploadUnknown
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import EXPIRES, BlobMissing, BlobStore, Clock, ConditionFailed, Lacks, ProofLong, Update
 from chalicelib.registry.proofs import AT_ONCE
-from chalicelib.registry.records import upload_key
+from chalicelib.registry.records import direct_key
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.upload_records import REMEMBERED
 
@@ -82,7 +82,7 @@ class Adoption:
             return None
         took: int = size
         seen = Update(
-            upload_key(direct.upload),
+            direct_key(direct.upload, direct.digest),
             set={"key": key, EXPIRES: int(self._clock.now().timestamp()) + REMEMBERED},
             condition=Lacks("swept"),
         )

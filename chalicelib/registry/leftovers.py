@@ -27,8 +27,9 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import blob_key, text, upload_key
-from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at, has_pieces
+from chalicelib.registry.pushes import MANIFESTS
+from chalicelib.registry.records import blob_key, content_key, direct_key, text
+from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
 """Seconds after which what was begun is nobody's any more: its life, and an hour for clocks that differ."""
@@ -60,7 +61,7 @@ class Leftovers:
         for stored in self._old("proofs/"):
             self._store.delete(stored.key)
             dropped += 1
-        return dropped + self._abort_parts()
+        return dropped + self._drop_manifests() + self._abort_parts()
 
     def _candidates(self) -> Iterator[tuple[str, str, Digest | None]]:
         """Keys that might be left over, of which upload, and which digest their bytes should have, if that is known."""
@@ -87,7 +88,7 @@ class Leftovers:
         """Is it a blob's, or that of an upload which still lives?"""
         record = self._records.read(upload)
         if digest is None:
-            if record is None or not has_pieces(record):
+            if record is None or "ended" in record:
                 return False
             if "digest" not in record:
                 return True  # under way; the expiry of uploads drops it with its record
@@ -99,10 +100,26 @@ class Leftovers:
         """From now on nobody adopts what is under the upload's keys."""
         if digest is not None:
             swept: Attributes = {"swept": True, EXPIRES: self._records.now() + REMEMBERED}
-            settled(lambda: self._table.write(Update(upload_key(upload), set=swept)))
+            settled(lambda: self._table.write(Update(direct_key(upload, digest), set=swept)))
             return
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)
+
+    def _drop_manifests(self) -> int:
+        """Bytes of large manifests, put for a push that died then, or that found the manifest there already. A push takes
+        minutes: none that began before those is going to name them."""
+        dropped = 0
+        for stored in list(self._old(MANIFESTS)):
+            _, _, place = stored.key.partition(MANIFESTS)
+            repository, _, rest = place.partition("/")
+            digest, slash, _ = rest.partition("/")
+            if not slash:
+                continue  # what an earlier version kept there
+            content = self._table.get(content_key(repository, Digest.parse(digest)))
+            if content is None or content.get("key") != stored.key:
+                self._store.delete(stored.key)
+                dropped += 1
+        return dropped
 
     def _abort_parts(self) -> int:
         if self._multipart is None:

@@ -61,6 +61,10 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.repositories import Repositories, Repository
 
+MANIFESTS = "manifests/"
+"""Where the bytes of large manifests lie: ``manifests/<repository id>/<digest>/<random>``, so that the sweep of the store
+finds out whether the content item still names them."""
+
 _INLINE = 256 * 1024
 """Bytes of a manifest that lies in the table itself at most; a larger one goes to the BlobStore."""
 
@@ -101,8 +105,9 @@ class _StoredContent:
     """A manifest's bytes on their way to the content item: those of a large one go to the BlobStore, once, before any
     record names them, and only if the push comes so far that a record will."""
 
-    def __init__(self, store: BlobStore, manifest: Manifest) -> None:
+    def __init__(self, store: BlobStore, repository: str, manifest: Manifest) -> None:
         self._store = store
+        self._prefix = f"{MANIFESTS}{repository}/{manifest.digest}/"
         self._content = manifest.content
         self._key = ""
 
@@ -111,7 +116,7 @@ class _StoredContent:
         if len(self._content) <= _INLINE:
             return {"content": self._content}
         if not self._key:
-            key = f"manifests/{secrets.token_hex(16)}"
+            key = self._prefix + secrets.token_hex(16)
             self._store.put(key, self._content)
             self._key = key
         return {"key": self._key}
@@ -181,7 +186,7 @@ class Pushes:
         return bool(arrivals - {Arrival.ABSENT}) and (sparse or Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals)
 
     def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], *, sparse: bool) -> None:
-        content = _StoredContent(self._store, manifest)
+        content = _StoredContent(self._store, repository.id, manifest)
         try:
             retried(lambda: self._push(repository, manifest, tags, content, sparse=sparse))
         except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):

@@ -25,6 +25,7 @@ another repository later, an id never.
         link/<repository id>                        (index) the repositories that hold it, with their names
     upload/<upload id>
         upload                                      uploads.py. An upload that nothing was written to has none
+        direct/<digest>                             what became of its object of the direct lane: key or swept. adoption.py
     pending
         <begun at>/<repository id>/<digest>         (index) pushes of large manifests that are under way, oldest first
     unfinished
@@ -107,6 +108,11 @@ def holder_key(digest: Digest, repository: str) -> Key:
 
 def upload_key(upload: str) -> Key:
     return Key(f"upload/{upload}", "upload")
+
+
+def direct_key(upload: str, digest: Digest) -> Key:
+    """An item of its own: what comes by the direct lane changes nothing for whoever uses the upload otherwise."""
+    return Key(f"upload/{upload}", f"direct/{digest}")
 
 
 def unfinished_key(begun_at: int, upload: str) -> Key:

@@ -140,7 +140,7 @@ class UploadRecords:
     def recorded(self, identifier: str) -> Upload:
         """The upload under way of that id, whoever asks: for those who have vouched for it otherwise. Raises UploadUnknown."""
         attributes = self.read(identifier)
-        if attributes is None or not has_pieces(attributes) or "digest" in attributes:
+        if attributes is None or "ended" in attributes or "digest" in attributes:
             raise UploadUnknown
         return _upload(identifier, attributes)
 
@@ -157,7 +157,7 @@ class UploadRecords:
             if ticket.size:
                 raise UploadUnknown
             return fresh(ticket)
-        if not has_pieces(attributes):
+        if "ended" in attributes:
             raise UploadUnknown
         upload = _upload(ticket.id, attributes)
         if (upload.name, upload.account) != (ticket.name, ticket.account) or upload.expires_at <= self.now():
@@ -249,12 +249,6 @@ def check_length(chunk: Chunk | None, length: int | None) -> None:
 _UNDER_WAY: Condition = All((Exists(), Lacks("digest"), Lacks("ended")))
 _OPEN: Condition = Either((Absent(), _UNDER_WAY))
 """Under way, or never written to."""
-
-
-def has_pieces(record: Attributes) -> bool:
-    """Is it that of an upload under way or finished? Of one that went by the direct lane it says only what became of that
-    (``adoption.py``, ``leftovers.py``): nothing is to be added to it any more."""
-    return "ended" not in record and "pieces" in record
 
 
 def fresh(ticket: Ticket | Upload) -> Upload:

@@ -1,15 +1,21 @@
-"""The ways that content takes into a registry, each as a client goes it: none tries again, a failure is raised (``LOST``)."""
+"""The ways that content takes into a registry, as a client goes them: nothing tried again, failures are raised (``LOST``)."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
 import json
 import random
+import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 from tests.aws.whole import SMALL, Whole, named
 from tests.clients.images import CONFIG, LAYER, MANIFEST
-from tests.cloud.client import Client, Refused, expected
+from tests.cloud.client import Client, Refused, expected, sent
+from tests.cloud.faults import Fault, Kind
+from tests.surface import RELAY_KEY
 
 LOST = (Refused, OSError, http.client.HTTPException)
 """What a client sees that does not succeed."""
@@ -135,3 +141,57 @@ def pushed(aws: Whole, client: Client, way: Way, content: bytes, tries: int = 5)
         else:
             return failures
     raise AssertionError(failures)
+
+
+def each_call_fails(aws: Whole, way: Way, size: int, kind: Kind, seconds: float = 0.0) -> int:
+    """Push, the first call to S3 failing, something else, the second failing, and so on to the last: the sum of it is right,
+    and how many calls failed."""
+    client = aws.user("admin/app")
+    acknowledged = []
+    for nth in range(1, 100):
+        fault = Fault(kind, nth=nth, seconds=seconds)
+        aws.s3.faults[:] = [fault]
+        content = content_of((way.__name__, kind, nth), size)
+        pushed(aws, client, way, content)
+        aws.idle()
+        aws.s3.faults.clear()
+        acknowledged.append(content)
+        if not fault.hits:
+            break
+    assert nth > 1
+    aws.swept()
+    algorithm = "sha512" if way is by_sha512 else "sha256"
+    assert [pulled(client, named(content, algorithm)) for content in acknowledged] == acknowledged
+    return nth - 1
+
+
+# ---------------------------------------------------------------------------------------------------------- as a relay does
+
+
+def begun(client: Client, location: str) -> dict[str, Any]:
+    """What a relay is told that begins a piece."""
+    target = f"/_relay{location.replace('?', '/begin?', 1)}"
+    answer = client.send("POST", target, b'{"content_range":null,"content_length":null}')
+    told: dict[str, Any] = json.loads(expected(answer, 200).body)
+    return told
+
+
+def put_part(url: str, content: bytes) -> str:
+    """The part's ETag."""
+    request = urllib.request.Request(url, content, method="PUT")  # noqa: S310  # a front of ours
+    return str(expected(sent(request), 200).headers["ETag"])
+
+
+def ending(client: Client, location: str, writing: dict[str, Any], content: bytes, *, digest: str = "") -> bytes:
+    """What a relay tells at the end of a piece of one part, which is sent here."""
+    size = writing["offset"] + len(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    vouched = f"slipway-relay-1\n{writing['writer']}\n{size}\n{sha256}".encode()
+    told = {
+        "writer": writing["writer"],
+        "parts": [{"number": 1, "etag": put_part(writing["urls"][0], content), "size": len(content)}],
+        "size": size,
+        "sha256": sha256,
+        "attestation": hmac.new(RELAY_KEY.encode(), vouched, "sha256").hexdigest(),
+    }
+    return json.dumps({**told, "digest": digest} if digest else told).encode()

@@ -8,8 +8,10 @@ slow answers, broken connections, killed relays and real clients are in tests/cl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.aws.pushing import (
     LARGE,
@@ -17,22 +19,27 @@ from tests.aws.pushing import (
     after_giving_up,
     as_a_large_image,
     as_an_image,
+    begun,
     by_chunks,
     by_patch,
     by_post,
     by_put,
     by_sha512,
     content_of,
+    each_call_fails,
+    ending,
+    finish_from_status,
     pulled,
-    pushed,
     resumed,
     with_a_lie,
 )
 from tests.aws.whole import Whole, named, whole
+from tests.cloud.client import Client, expected
 from tests.cloud.faults import Fault, Kind
 from tests.emulator import Emulator
 
-KINDS = (Kind.SLOW_DOWN, Kind.RESET, Kind.DONE_THEN_500, Kind.DONE_THEN_RESET)
+KINDS = (Kind.SLOW_DOWN, Kind.DONE_THEN_RESET)
+"""One of each sort, nothing done and done without an answer; tests/cloud has the others."""
 
 WAYS: dict[str, tuple[Way, int]] = {
     "inline: PUT": (by_put, 1000),
@@ -66,20 +73,90 @@ def aws(emulator: Emulator) -> Iterator[Whole]:
 def test_one_call_fails(aws: Whole, way: str, kind: Kind) -> None:
     """The first, then, pushing something else, the second, and so on to the last."""
     push, size = WAYS[way]
+    each_call_fails(aws, push, size, kind)
+
+
+def test_the_end_of_a_piece_is_told_again(aws: Whole) -> None:
+    """Its answer was lost, and the relay repeats it: what was acknowledged stays, and nothing counts twice."""
+    client = aws.user("admin/app", aws.api)
+    content = content_of("told again", LARGE)
+    location = client.begin()
+    for part, digest in ((content[: LARGE // 2], ""), (content[LARGE // 2 :], named(content))):
+        told = ending(client, location, begun(client, location), part, digest=digest)
+        first, again = (client.send("POST", f"/_relay{location.partition('?')[0]}/end", told) for _ in range(2))
+        assert (first.status, first.headers["Range"]) == (again.status, again.headers["Range"])
+        location = first.headers["Location"]
+    assert first.status == 201
+    aws.swept()
+    assert pulled(client, named(content)) == content
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_relay_that_sends_nothing_while_the_client_finishes(aws: Whole, chunks: int) -> None:
+    client = aws.user("admin/app", aws.api)
+    content = content_of("finished without", 1000)
+    location = client.begin()
+    for number in range(chunks):
+        location = client.append(location, content[number * 1000 // chunks : (number + 1) * 1000 // chunks])
+    begun(client, location)
+    expected(client.finish(location, named(content)), 201)
+    aws.swept()
+
+
+def test_a_direct_upload_whose_answer_got_lost(aws: Whole) -> None:
+    """Its client asks how much has arrived, sends all of it another way, or gives up: the content stays."""
     client = aws.user("admin/app")
-    acknowledged = []
+    for number, after in enumerate((finish_from_status, append_and_leave, cancel)):
+        content = content_of(("over", number), LARGE)
+        location = client.begin()
+        expected(client.finish(location, named(content), content), 201)
+        aws.idle()
+        after(client, location, content)
+        assert pulled(client, named(content)) == content
+    aws.swept()
+    assert pulled(client, named(content)) == content
+
+
+def append_and_leave(client: Client, location: str, content: bytes) -> None:
+    client.append(location, content[:1000])
+
+
+def cancel(client: Client, location: str, content: bytes) -> None:
+    expected(client.send("DELETE", location), 204)
+
+
+def test_no_event_ever_comes(aws: Whole) -> None:
+    """A manifest finds what it names; what none names goes."""
+    aws.adopts = False
+    client = aws.user("admin/app")
+    content = content_of("no event", LARGE)
+    as_an_image(client, content)
+    by_put(client, content_of("named by nobody", LARGE))
+    aws.swept()
+    assert pulled(client, named(content)) == content
+    assert pulled(client, named(content_of("named by nobody", LARGE))) is None
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_sweep_fails_at_any_call(aws: Whole, kind: Kind) -> None:
+    """And goes on another day."""
+    client = aws.user("admin/app")
+    aws.adopts = False
+    kept = content_of("kept", 1000)
+    by_put(client, kept)
+    client.append(client.begin(), b"given up")
+    client.append(client.begin(), content_of("given up", LARGE))
+    begun(client, client.begin())
+    by_put(client, content_of("direct", LARGE))
+    aws.idle()
     for nth in range(1, 40):
         fault = Fault(kind, nth=nth)
         aws.s3.faults[:] = [fault]
-        content = content_of((way, kind, nth), size)
-        pushed(aws, client, push, content)
-        aws.idle()
-        aws.s3.faults.clear()
-        acknowledged.append(content)
+        with suppress(BotoCoreError, ClientError):
+            aws.sweep()
+        aws.right()
         if not fault.hits:
             break
-    assert nth > 1
+    assert nth > 4
     aws.swept()
-    algorithm = "sha512" if push is by_sha512 else "sha256"
-    assert [pulled(client, named(content, algorithm)) for content in acknowledged] == acknowledged
-    print(way, kind.name, nth - 1)
+    assert pulled(client, named(kept)) == kept

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+from chalicelib.aws.json_service import JsonService
+
 
 def read_secret(secret_id: str) -> str:
-    """The text of a secret by name or ARN. Credentials, region and AWS_ENDPOINT_URL from the environment; botocore's error
-    passes if it is not there or not ours to read."""
-    from boto3.session import Session
-
-    text: str = Session().client("secretsmanager").get_secret_value(SecretId=secret_id)["SecretString"]
+    """The text of a secret by name or ARN. Credentials, region and endpoint from the environment; ServiceError passes if it is
+    not there or not ours to read."""
+    service = JsonService("secrets_manager", "secretsmanager", "1.1")
+    text: str = service.call("GetSecretValue", {"SecretId": secret_id})["SecretString"]
     return text
 
 

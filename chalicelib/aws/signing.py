@@ -1,7 +1,9 @@
-"""Signed URLs by AWS signature version 4 in the query, made without a client, so that a cold start need not build one.
+"""AWS signature version 4, made without a client, so that a cold start need not build one: in the query of a URL, and in the
+headers of a request.
 
-Only the host is signed beside the query: whoever holds the URL may add headers such as Range or Content-MD5.
+Beside the query of a URL only the host is signed: whoever holds the URL may add headers such as Range or Content-MD5.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -45,8 +47,7 @@ def signed_url(
     time = moment.strftime("%Y%m%dT%H%M%SZ")
     scope = f"{time[:8]}/{region}/s3/aws4_request"
     url = urlsplit(address)
-    # a client leaves the port out of its Host header if it is the scheme's own
-    host = url.netloc.removesuffix(_DEFAULT_PORTS.get(url.scheme, ""))
+    host = _host(url)
     path = f"{url.path}/{quote(key)}"
     fields = {
         **query,
@@ -61,9 +62,47 @@ def signed_url(
     pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in fields.items())
     encoded = "&".join(f"{name}={value}" for name, value in pairs)
     request = f"{method}\n{path}\n{encoded}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
-    text = f"AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    signature = _keyed(_signing_key(credentials.secret_key, scope), text).hex()
+    signature = _signature(request, time, scope, credentials)
     return f"{url.scheme}://{host}{path}?{encoded}&X-Amz-Signature={signature}"
+
+
+def signed_post(
+    address: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    credentials: Credentials,
+    region: str,
+    service: str,
+    moment: datetime,
+) -> dict[str, str]:
+    """The ``headers`` of a POST to the URL ``address``, which has no query, and those that sign it, its ``body`` and
+    them at the ``moment`` (UTC). Headers that someone in between may change are not for here."""
+    time = moment.strftime("%Y%m%dT%H%M%SZ")
+    scope = f"{time[:8]}/{region}/{service}/aws4_request"
+    url = urlsplit(address)
+    sent = {**headers, "X-Amz-Date": time}
+    if credentials.token:
+        sent["X-Amz-Security-Token"] = credentials.token
+    signed = sorted({"host": _host(url), **{name.lower(): value.strip() for name, value in sent.items()}}.items())
+    names = ";".join(name for name, _ in signed)
+    lines = "".join(f"{name}:{value}\n" for name, value in signed)
+    request = f"POST\n{quote(url.path) or '/'}\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    signature = _signature(request, time, scope, credentials)
+    sent["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    return sent
+
+
+def _host(url: SplitResult) -> str:
+    """A client leaves the port out of its Host header if it is the scheme's own."""
+    return url.netloc.removesuffix(_DEFAULT_PORTS.get(url.scheme, ""))
+
+
+def _signature(request: str, time: str, scope: str, credentials: Credentials) -> str:
+    text = f"AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    return _keyed(_signing_key(credentials.secret_key, scope), text).hex()
 
 
 def _keyed(key: bytes, text: str) -> bytes:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from boto3.session import Session
 
 from chalicelib.aws.dynamo_table import DynamoTable
-from chalicelib.aws.kms_signer import KmsSigner
+from chalicelib.aws.environment import Environment
+from chalicelib.aws.kms_signer import KmsSigner, kms_service
 from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
@@ -43,9 +44,9 @@ def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
     clock = FrozenClock(datetime.now(UTC))
     with ExitStack() as stack:
         uncounted = Session()
-        dynamodb, s3 = (
+        dynamodb, s3, kms = (
             stack.enter_context(closing(uncounted.client(service, **emulator.client_arguments())))
-            for service in ("dynamodb", "s3")
+            for service in ("dynamodb", "s3", "kms")
         )
         dynamodb.create_table(
             TableName=name,
@@ -56,7 +57,6 @@ def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
         stack.callback(dynamodb.delete_table, TableName=name)
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
         counted = stack.enter_context(counting())
-        kms = stack.enter_context(closing(Session().client("kms", **emulator.client_arguments())))
         signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
         wrapping = kms.create_key()["KeyMetadata"]["KeyId"]
         credentials = (emulator.access_key, emulator.secret_key)
@@ -68,7 +68,7 @@ def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
                 clock=clock,
                 blobs=S3Blobs(bucket),
                 multipart=S3Multipart(bucket),
-                signer=KmsSigner(signing, wrapping, kms),
+                signer=KmsSigner(signing, wrapping, kms_service(Environment(emulator.environment()))),
             )
 
         yield CountedSurface(make(), counted, make)

@@ -1,4 +1,5 @@
-"""Counts the calls that this process makes to AWS, where botocore is about to send each: repeated ones count again.
+"""Counts the calls that this process makes to AWS, where botocore or a JsonService is about to send each: repeated ones count
+again.
 
 with counting() as counted:
     client = Session().client("s3")  # all of sessions that are made within, by whomever, are counted
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from botocore import handlers
+
+from chalicelib.aws import json_service
 
 _EVENT = "before-send"
 _ADAPTERS = "chalicelib.aws."
@@ -74,19 +77,25 @@ class Counted:
 @contextmanager
 def counting() -> Iterator[Counted]:
     """Until the block ends. botocore gives its built-in handlers to each session that is made, boto3's and PynamoDB's alike, so
-    one more stands among them; sessions that were there before are not counted, ``boto3.client``'s own among them."""
+    one more stands among them; sessions that were there before are not counted, ``boto3.client``'s own among them. Of a
+    JsonService every call is."""
     counted = Counted()
 
-    def sending(event_name: str, **_: object) -> None:
-        service, operation = event_name.split(".")[1:]
+    def calling(service: str, operation: str) -> None:
         asked, adapter = _askers(sys._getframe())
         counted.calls.append(Called(service, operation, asked, adapter, counted.step))
 
+    def sending(event_name: str, **_: object) -> None:
+        service, operation = event_name.split(".")[1:]
+        calling(service, operation)
+
     spec = (_EVENT, sending)
     handlers.BUILTIN_HANDLERS.append(spec)
+    json_service.before_send.append(calling)
     try:
         yield counted
     finally:
+        json_service.before_send.remove(calling)
         handlers.BUILTIN_HANDLERS.remove(spec)
 
 

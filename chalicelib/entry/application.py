@@ -31,7 +31,8 @@ class Application(Chalice):
     """Opens the doors, in order, to each request."""
 
     def __init__(self, name: str, doors: tuple[Door, ...], log: RequestLog) -> None:
-        super().__init__(app_name=name)
+        # Chalice would take the logger of that name, the parent of all of ours, and let it pass nothing on.
+        super().__init__(app_name=name, configure_logs=False)
         self._doors = doors
         self._request_log = log
         for path in ("/", "/{proxy+}"):

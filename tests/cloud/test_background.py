@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import boto3
 import pytest
@@ -25,19 +26,21 @@ PART = 8 * 1024 * 1024
 
 
 def test_a_long_proof_is_done_in_the_background(cloud: Cloud) -> None:
-    """Of two pieces, so that the hash of all is not known: S3 copies them into one while the function reads them."""
+    """Of three pieces, so that the hash of all is not known: S3 copies those that are large enough; the function reads all."""
     client = Client(cloud.registry, "admin/background/long")
     content = random.Random(30).randbytes(AT_ONCE + 6_000_000)
-    location = client.begin()
-    for start in range(0, len(content), 40_000_000):
-        location = client.append(location, content[start : start + 40_000_000])
-    expected(client.finish(location, digest_of(content)), 201)
+    for digest, status in ((digest_of(b"other bytes"), 400), (digest_of(content), 201)):
+        location = client.begin()
+        for start, end in pairwise((0, 3_000_000, 40_000_000, len(content))):
+            location = client.append(location, content[start:end])
+        expected(client.finish(location, digest), status)
+        assert cloud.multipart_uploads() == []
     assert client.send("GET", f"blobs/{digest_of(content)}").body == content
 
 
 def test_a_direct_upload_without_checksum_is_proven_by_a_copy(cloud: Cloud) -> None:
     """As of an S3 that stores none. The bytes of the second repository's are known, and dropped."""
-    content = random.Random(31).randbytes(9_000_000)
+    content = random.Random(31).randbytes(20_000_000)
     with _fault(cloud, Fault(Kind.NO_CHECKSUM, "HeadObject", key="/direct/")):
         for name in ("one", "other"):
             client = Client(cloud.registry, f"admin/background/{name}")
@@ -125,10 +128,10 @@ def test_what_nobody_adopted_is_swept(cloud: Cloud) -> None:
     s3, bucket, before = cloud.client("s3"), cloud.deployment.bucket, set(cloud.objects())
     upload = f"{int(time.time()) - GRACE - 600:08x}{'0' * 24}"
     left = {f"data/{upload}/1", f"direct/nobody/{digest_of(b'x')}/{upload}", f"proofs/{'0' * 32}"}
-    for key in left:
-        s3.put_object(Bucket=bucket, Key=key, Body=b"left", ChecksumAlgorithm="SHA256")
-    s3.create_multipart_upload(Bucket=bucket, Key=f"data/{upload}/2")
     with cloud.late_events(0), _fault(cloud, Fault(Kind.AGED, agent="sweep_storage", seconds=GRACE + 600)):
+        for key in left:
+            s3.put_object(Bucket=bucket, Key=key, Body=b"left", ChecksumAlgorithm="SHA256")  # whose event nobody is told
+        s3.create_multipart_upload(Bucket=bucket, Key=f"data/{upload}/2")
         swept = cloud.invoke("SweepStorageAlias")
     assert set(cloud.objects()) & left == set()
     assert cloud.multipart_uploads() == []

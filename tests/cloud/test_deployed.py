@@ -55,6 +55,7 @@ def test_an_answer_of_the_largest_size(cloud: Cloud) -> None:
     manifest = json.dumps(document).encode()
     expected(client.send("PUT", "manifests/v1", manifest, Content_Type=document["mediaType"]), 201)
     assert client.send("GET", "manifests/v1").body == manifest
+    expected(client.send("DELETE", f"manifests/{digest_of(manifest)}"), 202)
 
 
 def test_a_layer_in_chunks(cloud: Cloud) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ def large_image(folder: Path, seed: str, sizes: Sequence[int]) -> SourceImage:
     """Of layers of such sizes, which do not compress; another one for each seed, lest a registry knows it already."""
     numbers = random.Random(seed)
     archives = [small_archive(f"usr/layer-{number}", numbers.randbytes(size)) for number, size in enumerate(sizes)]
-    with new_layout(folder / "layout") as layout:
+    with new_layout(folder / "source") as layout:
         tag_layout(layout, "large", stored_image(layout, PLATFORMS[0], archives))
-    return opened(folder / "layout")
+    return opened(folder / "source")
 
 
 @contextmanager
@@ -62,7 +63,8 @@ def client(name: str, sandbox: Sandbox) -> Iterator[Client]:
         store.login()
         yield _Store(store)
     else:
-        copier = {"oras": _Oras, "regctl": _Regctl, "skopeo": _Skopeo, "crane": _Crane}[name](sandbox)
+        kinds: dict[str, type[_Copier]] = {"oras": _Oras, "regctl": _Regctl, "skopeo": _Skopeo, "crane": _Crane}
+        copier = kinds[name](sandbox)
         copier.login()
         yield copier
 
@@ -114,10 +116,19 @@ class _Store:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copier:
+class _Copier(ABC):
     """A client without a store, which copies layouts as they are."""
 
     sandbox: Sandbox
+
+    @abstractmethod
+    def login(self) -> None: ...
+
+    @abstractmethod
+    def push(self, image: SourceImage, name: str) -> None: ...
+
+    @abstractmethod
+    def pull(self, image: SourceImage, name: str) -> None: ...
 
     @property
     def back(self) -> Path:

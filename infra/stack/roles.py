@@ -53,18 +53,17 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (
             _TABLE,
             (
-                "dynamodb:BatchGetItem",
                 "dynamodb:ConditionCheckItem",
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
-                "dynamodb:Query",
                 "dynamodb:UpdateItem",
             ),
         ),
         (_objects("data", "direct", "proofs"), ("s3:DeleteObject",)),
         (_objects("data", "direct"), ("s3:GetObject",)),
         (_objects("data", "proofs"), ("s3:PutObject",)),
+        (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket",)),
     ),
     "expire_uploads": (
@@ -73,17 +72,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (_BUCKET, ("s3:ListBucket",)),
     ),
     "sweep_storage": (
-        (
-            _TABLE,
-            (
-                "dynamodb:BatchGetItem",
-                "dynamodb:ConditionCheckItem",
-                "dynamodb:DeleteItem",
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-            ),
-        ),
+        (_TABLE, ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
         (_objects("data", "direct", "proofs"), ("s3:DeleteObject",)),
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket", "s3:ListBucketMultipartUploads")),

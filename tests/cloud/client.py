@@ -8,6 +8,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPMessage
@@ -42,7 +43,7 @@ class Client:
     repository: str
     _token: str = field(default="", repr=False)
 
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def send(self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, **headers: str) -> Answer:
         """A path below /v2/<repository>/, or any other beginning with a slash."""
         url = self.registry.url + (path if path.startswith("/") else f"/v2/{self.repository}/{path}")
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -112,7 +113,7 @@ def _descriptor(media_type: str, content: bytes, digest: str) -> dict[str, Any]:
 class _Following(urllib.request.HTTPRedirectHandler):
     """A HEAD stays one: a link is signed for its method."""
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917  # the library's
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         following = super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -19,7 +19,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
-from chalicelib.registry.proofs import Proofs
+from chalicelib.registry.proofs import Proofs, Prover
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.relays import PartsRelay, StagedRelay
@@ -230,6 +230,11 @@ def proofs() -> Proofs | None:
     from chalicelib.aws.background import LambdaBackground
 
     return Proofs(table(), clock(), LambdaBackground(store.adopt_function))
+
+
+@cache
+def prover() -> Prover:
+    return Prover(table(), clock())
 
 
 @cache

@@ -17,10 +17,8 @@ def adopt(event: Mapping[str, Any], _context: object = None) -> dict[str, int]:
     ``{"Records": [{"s3": {"object": {"key"}}}]}`` with keys encoded as in a query. What fails raises, to be tried again.
     """
     if asked := event.get("prove"):
-        proofs, uploads = wiring.proofs(), wiring.registry().uploads
-        if proofs is None:
-            raise LookupError("long proofs are not set up: SLIPWAY_ADOPT_FUNCTION is not set")
-        return {"proven": int(proofs.work(asked["upload"], Digest.parse(asked["digest"]), uploads.prove))}
+        digest = Digest.parse(asked["digest"])
+        return {"proven": int(wiring.prover().work(asked["upload"], digest, wiring.registry().uploads.prove))}
     return {"adopted": sum(wiring.adoption().adopt(key) is not None for key in _keys(event))}
 
 

@@ -42,7 +42,7 @@ _PAUSE = 0.5
 
 
 class Proofs:
-    """Starts, joins and takes up long proofs."""
+    """Starts and joins long proofs, and takes up those of the dead."""
 
     def __init__(self, table: Table, clock: Clock, background: Background) -> None:
         self._table = table
@@ -80,8 +80,16 @@ class Proofs:
             return False
         return True
 
+
+class Prover:
+    """The process that ``Proofs`` has started."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._records = UploadRecords(table, clock)
+
     def work(self, identifier: str, digest: Digest, prove: Callable[[Upload, Digest], Blob]) -> bool:
-        """In the background: ``prove`` the upload, unless another process does or did; whether this one did it. A refused
+        """``prove`` the upload, unless another process does or did; whether this one did it. A refused
         upload is no error here: whoever waits is told."""
         mine = Update(
             upload_key(identifier),

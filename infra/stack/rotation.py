@@ -31,7 +31,7 @@ def resources(runtime: str, log_days: int, code_key: str) -> Resources:
         },
     }
     made = functions.published(TITLE, properties, [ref("Architecture"), ref("EndpointUrl")], log_days)
-    made[f"{TITLE}Role"] = roles.role(TITLE, _calls())
+    made[f"{TITLE}Role"] = roles.role(TITLE, [roles.allowed(actions, resource) for resource, actions in ALLOWED])
     made[f"{TITLE}Permission"] = {
         "Type": "AWS::Lambda::Permission",
         "Properties": {
@@ -58,24 +58,24 @@ def resources(runtime: str, log_days: int, code_key: str) -> Resources:
     return made
 
 
-def _calls() -> list[Value]:
-    return [
-        roles.allowed(
-            [
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            attribute("UploadSecret", "Id"),
+ALLOWED: tuple[roles.Allowed, ...] = (
+    (
+        attribute("UploadSecret", "Id"),
+        (
+            "secretsmanager:DescribeSecret",
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:PutSecretValue",
+            "secretsmanager:UpdateSecretVersionStage",
         ),
-        roles.allowed(
-            [
-                "cloudfront-keyvaluestore:DescribeKeyValueStore",
-                "cloudfront-keyvaluestore:GetKey",
-                "cloudfront-keyvaluestore:ListKeys",
-                "cloudfront-keyvaluestore:UpdateKeys",
-            ],
-            attribute("KeyValueStore", "Arn"),
+    ),
+    (
+        attribute("KeyValueStore", "Arn"),
+        (
+            "cloudfront-keyvaluestore:DescribeKeyValueStore",
+            "cloudfront-keyvaluestore:GetKey",
+            "cloudfront-keyvaluestore:ListKeys",
+            "cloudfront-keyvaluestore:UpdateKeys",
         ),
-    ]
+    ),
+)
+"""What the function calls (infra/stack/roles.py)."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.clients.engines import Docker, running_docker
-from tests.clients.images import PLATFORMS, SourceImage, archived_layers
+from tests.clients.images import PLATFORMS, SourceImage
 from tests.clients.sandbox import Sandbox
 from tests.clients.wire import Wire
-
-PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size:")
 
 
 @pytest.fixture(scope="module")
@@ -26,54 +22,27 @@ def docker(sandbox: Sandbox) -> Iterator[Docker]:
         yield running
 
 
-def loaded(docker: Docker, image: SourceImage, architecture: str, remote: str) -> None:
-    """Brings an image into the engine, which reads no OCI layouts, as an archive in docker's own format."""
-    archive = docker.sandbox.folder / "archive.tar"
-    words = ("skopeo", "--override-arch", architecture, "copy", f"oci:{image.reference}")
-    docker.sandbox.run(*words, f"docker-archive:{archive}:{remote}")
-    docker.run("load", "--input", str(archive))
-    archive.unlink()
-
-
-def pushed(docker: Docker, remote: str) -> str:
-    found = PUSHED.search(docker.run("push", remote))
-    assert found is not None
-    return found.group(1)
-
-
-def inspected_layers(docker: Docker, reference: str) -> list[str]:
-    layers: list[str] = json.loads(docker.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
-    return layers
-
-
-def saved_layers(docker: Docker, reference: str) -> list[str]:
-    """The hashes of an image's layers as the engine writes them out again."""
-    archive = docker.sandbox.folder / "saved.tar"
-    docker.run("save", "--output", str(archive), reference)
-    return archived_layers(archive)
-
-
 def test_image(docker: Docker, wire: Wire, debian: SourceImage) -> None:
     sandbox = docker.sandbox
     repository, remote = sandbox.repository("debian"), sandbox.reference("debian", debian.tag)
-    loaded(docker, debian, PLATFORMS[0], remote)
-    digest = pushed(docker, remote)
+    docker.load(debian, PLATFORMS[0], remote)
+    digest = docker.push(remote)
     assert wire.manifest(repository, debian.tag)[0] == digest
     wire.digests(repository, debian.tag)
 
     docker.run("image", "rm", "--force", remote)
     by_digest = f"{remote.rpartition(':')[0]}@{digest}"
     docker.run("pull", by_digest)
-    assert inspected_layers(docker, by_digest) == debian.diff_ids()
-    assert saved_layers(docker, by_digest) == debian.diff_ids()
+    assert docker.layers(by_digest) == debian.diff_ids()
+    assert docker.saved_layers(by_digest) == debian.diff_ids()
     docker.run("image", "rm", "--force", by_digest)
 
 
 def test_layers_are_mounted_in_another_repository(docker: Docker, wire: Wire, multi: SourceImage) -> None:
     sandbox = docker.sandbox
     first, second = sandbox.reference("origin", multi.tag), sandbox.reference("mounted", multi.tag)
-    loaded(docker, multi, PLATFORMS[0], first)
-    pushed(docker, first)
+    docker.load(multi, PLATFORMS[0], first)
+    docker.push(first)
     docker.run("tag", first, second)
     assert "Mounted from" in docker.run("push", second)
     wire.digests(sandbox.repository("mounted"), multi.tag)
@@ -85,8 +54,8 @@ def test_index(docker: Docker, wire: Wire, multi: SourceImage) -> None:
     repository, remote = sandbox.repository("multi"), sandbox.reference("multi", multi.tag)
     parts = {architecture: sandbox.reference("multi", architecture) for architecture in PLATFORMS}
     for architecture, part in parts.items():
-        loaded(docker, multi, architecture, part)
-        pushed(docker, part)
+        docker.load(multi, architecture, part)
+        docker.push(part)
     docker.run("manifest", "create", "--insecure", remote, *parts.values())
     digest = docker.run("manifest", "push", "--insecure", remote).split()[-1]
 
@@ -95,5 +64,5 @@ def test_index(docker: Docker, wire: Wire, multi: SourceImage) -> None:
     docker.run("image", "rm", "--force", *parts.values())
     for architecture in PLATFORMS:
         docker.run("pull", "--platform", f"linux/{architecture}", remote)
-        assert inspected_layers(docker, remote) == multi.diff_ids(architecture)
+        assert docker.layers(remote) == multi.diff_ids(architecture)
         docker.run("image", "rm", "--force", remote)

@@ -8,9 +8,11 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any
+from http.client import HTTPMessage
+from typing import IO, Any
 
 from tests.clients.images import CONFIG, LAYER, MANIFEST
 from tests.conformance.registry_process import RunningRegistry
@@ -41,7 +43,7 @@ class Client:
     repository: str
     _token: str = field(default="", repr=False)
 
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def send(self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, **headers: str) -> Answer:
         """A path below /v2/<repository>/, or any other beginning with a slash."""
         url = self.registry.url + (path if path.startswith("/") else f"/v2/{self.repository}/{path}")
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -108,9 +110,24 @@ def _descriptor(media_type: str, content: bytes, digest: str) -> dict[str, Any]:
     return {"mediaType": media_type, "size": len(content), "digest": digest}
 
 
+class _Following(urllib.request.HTTPRedirectHandler):
+    """A HEAD stays one: a link is signed for its method."""
+
+    def redirect_request(  # noqa: PLR0917  # the library's
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None:
+            following.method = req.get_method()
+        return following
+
+
+_OPENER = urllib.request.build_opener(_Following)
+
+
 def sent(request: urllib.request.Request) -> Answer:
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        with _OPENER.open(request, timeout=SECONDS) as answer:
             return Answer(answer.status, answer.headers, answer.read())
     except urllib.error.HTTPError as refusal:
         with refusal:

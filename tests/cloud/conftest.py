@@ -12,6 +12,16 @@ from tests.clients.sandbox import Sandbox, new_sandbox
 from tests.clients.wire import Wire
 from tests.cloud.stage import Cloud, deployed
 
+ORDER = (
+    "test_deployed", "test_lanes", "test_clients", "test_without_relay", "test_background", "test_roles", "test_faults",
+    "test_end",
+)  # fmt: skip
+"""The roles are compared with what all before them called, and before calls fail on purpose; at the end it is destroyed."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else -1)
+
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:

@@ -22,6 +22,7 @@ class Kind(Enum):
     DONE_THEN_RESET = "done, and the connection breaks instead of the answer"
     FORBIDDEN = "403, as of a signature that has expired; nothing done"
     NO_CHECKSUM = "HEAD and GET show no checksum"
+    AGED = "lists tell that all was stored, or begun, ``seconds`` earlier"
 
 
 @dataclass

@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import IO
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -167,7 +168,7 @@ class S3Front:
             return exchange.reset()
         _check_content(call, body)
         self._check_parts(call, body)
-        return self._send(exchange, call, body, kinds)
+        return self._send(exchange, call, body, struck)
 
     def _struck(self, call: Call) -> list[Fault]:
         struck = [
@@ -196,7 +197,8 @@ class S3Front:
         if any(known.get(number, PART) < PART for number in named[:-1]):
             raise Refused("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
 
-    def _send(self, exchange: Exchange, call: Call, body: Body, kinds: set[Kind]) -> None:
+    def _send(self, exchange: Exchange, call: Call, body: Body, struck: list[Fault]) -> None:
+        kinds = {fault.kind for fault in struck}
         lines = exchange.lines
         if call.operation == "CopyObject" and "x-amz-checksum-algorithm" in call.headers:
             # The emulator computes one if it is asked as for a PUT.
@@ -210,6 +212,10 @@ class S3Front:
             if Kind.DONE_THEN_RESET in kinds:
                 self._count(call, body.size, 0, response.status, exchange)
                 return exchange.reset()
+            age = max((fault.seconds for fault in struck if fault.kind is Kind.AGED), default=0.0)
+            if age:
+                told = [(b"content-type", b"application/xml")]
+                return self._finish(exchange, call, Answer(response.status, told, _aged(response.read(), age)), body.size)
             return self._respond(exchange, call, body, response, kinds)
 
     def _note(self, call: Call, body: Body) -> None:
@@ -276,7 +282,7 @@ class S3Front:
             tally.sent += sent if call.method != "HEAD" else 0
         head = exchange.head
         target = head.path + (f"?{head.query}" if head.query else "")
-        self.observe(Seen(call.method, target, dict(exchange.lines), b"", status))
+        self.observe(Seen(call.method, target, dict(exchange.lines), b"", status, received))
 
     def _pass(self, exchange: Exchange) -> None:
         """Another service's call, whole."""
@@ -301,6 +307,14 @@ def s3_front(
             yield front
         finally:
             front.closing.set()
+
+
+def _aged(listed: bytes, seconds: float) -> bytes:
+    def earlier(found: re.Match[bytes]) -> bytes:
+        told = datetime.fromisoformat(found[2].decode().replace("Z", "+00:00")) - timedelta(seconds=seconds)
+        return found[1] + told.strftime("%Y-%m-%dT%H:%M:%S.000Z").encode()
+
+    return re.sub(rb"(<(?:LastModified|Initiated)>)([^<]+)", earlier, listed)
 
 
 def _bucket_operation(call: Call) -> str:

@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,8 +128,12 @@ class Cloud:
 
     def objects(self, prefix: str = "") -> list[str]:
         """Keys in the bucket, the deleted ones' versions left out."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The same with the bytes of each."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.deployment.bucket, Prefix=prefix)
-        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
 
     def multipart_uploads(self) -> list[str]:
         """Keys of those that were neither completed nor given up."""
@@ -176,6 +181,15 @@ class Cloud:
 def stored_event(key: str) -> dict[str, Any]:
     """What S3 tells by EventBridge of an object, as far as anybody reads it."""
     return {"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": {"key": key}}}
+
+
+def carried(calls: Iterable[Seen]) -> dict[str, int]:
+    """Bytes that S3 was sent, by who sent them."""
+    found: Counter[str] = Counter()
+    for seen in calls:
+        if seen.service == "s3" and seen.status == 200:
+            found[seen.sender] += seen.received
+    return found
 
 
 def until(condition: Callable[[], bool], told: str, seconds: float = 60.0) -> None:

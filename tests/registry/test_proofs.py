@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.registry.names import Digest
-from chalicelib.registry.proofs import AT_ONCE, LEASE, WAIT, Proofs
+from chalicelib.registry.proofs import AT_ONCE, LEASE, WAIT, Prover
 from chalicelib.wire.http import Response
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
@@ -68,8 +68,7 @@ def finish(surface: Surface, location: str, content: bytes = WHOLE) -> Response:
 
 def work(surface: Surface, background: Started, number: int = 0) -> bool:
     identifier, digest = background.asked[number]
-    proofs = Proofs(surface.table, surface.clock, background)
-    return proofs.work(identifier, Digest.parse(digest), surface.registry.uploads.prove)
+    return Prover(surface.table, surface.clock).work(identifier, Digest.parse(digest), surface.registry.uploads.prove)
 
 
 def test_a_request_waits_and_is_told_to_come_again(surface: Surface, background: Started, clock: ClockWithWork) -> None:
@@ -125,13 +124,13 @@ def test_a_proof_is_done_once_however_often_it_is_started(surface: Surface, back
 def test_a_proof_whose_process_died_is_started_again(surface: Surface, background: Started, clock: ClockWithWork) -> None:
     location = upload(surface)
     assert finish(surface, location).status == 429
-    proofs = Proofs(surface.table, clock, background)
+    prover = Prover(surface.table, clock)
 
     def die(*_: object) -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        proofs.work(background.asked[0][0], Digest.parse(background.asked[0][1]), die)  # type: ignore[arg-type]
+        prover.work(background.asked[0][0], Digest.parse(background.asked[0][1]), die)  # type: ignore[arg-type]
     assert not work(surface, background), "another start of the same proof does not know that it died"
     assert finish(surface, location).status == 429
     assert len(background.asked) == 1

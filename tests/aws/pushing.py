@@ -89,7 +89,10 @@ def finish_from_status(client: Client, location: str, content: bytes) -> None:
     location = str(status.headers["Location"])
     begin = last + 1 if last else 0
     if begin < len(content):
-        location = client.append(location, content[begin:])
+        place = f"{begin}-{len(content) - 1}"
+        binary = "application/octet-stream"
+        answer = client.send("PATCH", location, content[begin:], Content_Type=binary, Content_Range=place)
+        location = str(expected(answer, 202).headers["Location"])
     expected(client.finish(location, named(content)), 201)
 
 

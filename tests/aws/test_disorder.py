@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.registry.adoption import Adoption
-from chalicelib.registry.errors import RegistryError
+from chalicelib.registry.errors import RegistryError, UploadUnknown
 from chalicelib.registry.leftovers import GRACE, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.records import blob_key, text
-from chalicelib.registry.upload_records import LIFETIME, Chunk, Upload
+from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload
 from chalicelib.wire.distribution.uploads import ticket_of
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
@@ -45,13 +45,18 @@ class World:
         self.told: list[str] = []
         self.leftovers = Leftovers(self.surface.table, self.store, self.clock, self.multipart)
 
+    def ticket(self, upload: Upload) -> Ticket:
+        """What its Location says, which the door takes for a day."""
+        if upload.expires_at <= self.clock.now().timestamp():
+            raise UploadUnknown
+        return ticket_of(upload)
+
     # What may happen, each to upload ``u`` with content ``c``. A client is refused what is refused.
 
     def puts(self, u: int, c: int) -> None:
         """By the direct lane, whose bytes storage verifies; the Location is good for a day."""
         upload, content = self.uploads[u], CONTENTS[c]
-        if upload.expires_at <= self.clock.now().timestamp():
-            return
+        self.ticket(upload)
         key = f"direct/{upload.repository}/{Digest.of(content)}/{upload.id}"
         self.store.put(key, content)
         self.told.append(key)
@@ -62,26 +67,26 @@ class World:
             self.adoption.adopt(self.told[(u * 3 + c) % len(self.told)])
 
     def appends(self, u: int, c: int) -> None:
-        self.now[u] = self.surface.registry.uploads.append(ticket_of(self.now[u]), CONTENTS[c], None)
+        self.now[u] = self.surface.registry.uploads.append(self.ticket(self.now[u]), CONTENTS[c], None)
 
     def resumes(self, u: int, c: int) -> None:
         content = CONTENTS[c]
-        upload = self.surface.registry.uploads.get(ticket_of(self.now[u]))
+        upload = self.surface.registry.uploads.get(self.ticket(self.now[u]))
         rest = content[upload.size :]
         chunk = Chunk(upload.size, len(rest)) if rest else None
         self.now[u] = self.surface.registry.uploads.append(ticket_of(upload), rest, chunk)
 
     def finishes(self, u: int, c: int) -> None:
-        self.surface.registry.uploads.finish(ticket_of(self.now[u]), Digest.of(CONTENTS[c]))
+        self.surface.registry.uploads.finish(self.ticket(self.now[u]), Digest.of(CONTENTS[c]))
 
     def finishes_at_once(self, u: int, c: int) -> None:
-        self.surface.registry.uploads.finish(ticket_of(self.uploads[u]), Digest.of(CONTENTS[c]), body=CONTENTS[c])
+        self.surface.registry.uploads.finish(self.ticket(self.uploads[u]), Digest.of(CONTENTS[c]), body=CONTENTS[c])
 
     def relays(self, u: int, c: int) -> None:
         """Begins a piece, sends it, and does not end it."""
         relay = self.surface.registry.parts_relay
         assert relay
-        writing = relay.begin(ticket_of(self.now[u]), None, None)
+        writing = relay.begin(self.ticket(self.now[u]), None, None)
         self.multipart.send(relay.urls(writing, 1, 1)[0], CONTENTS[c])
 
     def relays_whole(self, u: int, c: int) -> None:
@@ -90,7 +95,7 @@ class World:
         assert relay
         if not CONTENTS[c]:
             return
-        writing = relay.begin(ticket_of(self.now[u]), None, None)
+        writing = relay.begin(self.ticket(self.now[u]), None, None)
         self.multipart.send(relay.urls(writing, 1, 1)[0], CONTENTS[c])
         parts = self.multipart.parts(writing.key, writing.multipart)
         size = writing.offset + len(CONTENTS[c])
@@ -99,7 +104,7 @@ class World:
         self.now[u] = ended
 
     def cancels(self, u: int, c: int) -> None:  # noqa: ARG002
-        self.surface.registry.uploads.cancel(ticket_of(self.now[u]))
+        self.surface.registry.uploads.cancel(self.ticket(self.now[u]))
 
     def deletes(self, u: int, c: int) -> None:
         self.surface.registry.blobs.delete(NAMES[u % 2], Digest.of(CONTENTS[c]))

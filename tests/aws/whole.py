@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from chalicelib.aws.s3_blobs import S3Blobs
+from chalicelib.aws.s3_blobs import PART, S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
 from chalicelib.registry.adoption import PREFIX, Adoption
@@ -107,7 +107,7 @@ class Left(AssertionError):
 @dataclass
 class Whole:
     """``registry`` is the edge, ``api`` the gateway's own address. ``adopts``: whether events of storage arrive. ``failures``:
-    events that were given up. ``signing`` is the clock of signed URLs."""
+    events that were given up. ``signing`` is the clock of signed URLs, ``origins`` are the edge's."""
 
     emulator: Emulator
     s3: S3Front
@@ -117,6 +117,7 @@ class Whole:
     client: Any
     registry: RunningRegistry = field(init=False)
     api: RunningRegistry = field(init=False)
+    origins: Origins = field(init=False)
     relay: Running = field(init=False)
     adopts: bool = True
     failures: list[str] = field(default_factory=list)
@@ -218,8 +219,11 @@ class Whole:
 
 
 @contextmanager
-def whole(emulator: Emulator, *, attempts: int = 1, read_seconds: float = 20.0, relay_key: str = RELAY_KEY) -> Iterator[Whole]:
-    """With a bucket and a table of its own. ``attempts`` are the SDK's: with 1 each fault of S3 reaches the program."""
+def whole(
+    emulator: Emulator, *, attempts: int = 1, read_seconds: float = 20.0, relay_key: str = RELAY_KEY, part: int = PART
+) -> Iterator[Whole]:
+    """With a bucket and a table of its own. ``attempts`` are the SDK's: with 1 each fault of S3 reaches the program. ``part``
+    is what S3Blobs takes for large."""
     bucket = f"whole-{uuid.uuid4()}"
     with ExitStack() as stack:
         client = stack.enter_context(closing(boto3.client("s3", **emulator.client_arguments())))
@@ -245,7 +249,7 @@ def whole(emulator: Emulator, *, attempts: int = 1, read_seconds: float = 20.0, 
         stack.enter_context(closing(own))
         place = S3Bucket(bucket, signing, environment=at_front, client=own)
         surface = Surface(
-            table=MemoryTable(), clock=clock, blobs=S3Blobs(place), multipart=S3Multipart(place), sparse=Sparse.NONE
+            table=MemoryTable(), clock=clock, blobs=S3Blobs(place, part=part), multipart=S3Multipart(place), sparse=Sparse.NONE
         )
         aws = Whole(emulator, s3, surface, bucket, signing, client, fronts=fronts)
         s3.on_stored = aws.stored
@@ -256,6 +260,7 @@ def whole(emulator: Emulator, *, attempts: int = 1, read_seconds: float = 20.0, 
         settings = json.loads(store["settings"])
         store["settings"] = json.dumps({**settings, "limits": {**settings["limits"], "inline": SMALL}})
         origins = Origins(ApiOrigin(api), f"http://127.0.0.1:{aws.relay.port}", StorageOrigin(s3.url, bucket, signer))
+        aws.origins = origins
         fronts.append(Watched(EdgeFront(store, origins)))
         url = stack.enter_context(serving(fronts[2]))
         aws.registry = RunningRegistry(url.removeprefix("http://"), "admin", PASSWORD)

@@ -19,11 +19,14 @@ from infra.local.edge_front import ApiFront, ApiOrigin
 from infra.local.front import serving
 from infra.package import package
 from tests.bench.registries import SLIPWAY, Registry, started_docker_registry
-from tests.cloud.stage import SERVICES
 from tests.emulator import Emulator, start
 from tests.infra import ARCHITECTURE
 
 _STAGE = "dev"
+_SERVICES = (
+    "apigateway", "cloudformation", "cloudwatch", "dynamodb", "events", "iam", "kms", "lambda", "logs", "s3", "secretsmanager",
+    "sqs", "sts",
+)  # fmt: skip
 _BUCKET = "docker-registry"
 
 
@@ -39,20 +42,20 @@ class Deployed:
 
 @contextmanager
 def deployed(folder: Path) -> Iterator[Deployed]:
-    """A short folder: the emulator unpacks functions below it. Without an edge: small layers go through the HTTP API, which the
-    emulator has under a path of its own; a front brings it to the root of a port, whose work is the bench's and counts for
-    neither registry."""
+    """A short folder: the emulator unpacks functions below it. The emulator has the HTTP API under a path of its own; a front
+    brings it to the root of a port, whose work is the bench's and counts for neither registry. There is no edge, through which
+    docker-registry does not go either, and functions call the emulator itself."""
     with ExitStack() as stack:
-        emulator = stack.enter_context(start(folder, services=SERVICES))
-        front = ApiFront()
-        url = stack.enter_context(serving(front))
+        emulator = stack.enter_context(start(folder, services=_SERVICES))
+        api = ApiFront()
+        url = stack.enter_context(serving(api))
         stack.enter_context(_environment(emulator.environment()))
         packaged = package(_STAGE, ARCHITECTURE, folder / "package")
         parameters = {"PublicUrl": url, "EndpointUrl": emulator.url, "Edge": "no"}
         account = Account(_STAGE, emulator.url)
         made = deploy(account, packaged.template.parent, parameters, ARCHITECTURE)
-        api = made.api_endpoint.partition("://")[2].partition(".")[0]
-        front.origin = ApiOrigin(f"{emulator.url}/_aws/execute-api/{api}/$default")
+        identifier = made.api_endpoint.partition("://")[2].partition(".")[0]
+        api.origin = ApiOrigin(f"{emulator.url}/_aws/execute-api/{identifier}/$default")
         session = boto3.session.Session()
         secret = session.client("secretsmanager").get_secret_value(SecretId=made.admin_secret)["SecretString"]
         found = session.client("cloudformation").describe_stack_resource(

@@ -147,14 +147,17 @@ class Cloud:
         found: list[dict[str, Any]] = table.scan(ConsistentRead=True)["Items"]
         return [each for each in found if str(each["partition"]).startswith(beginning)]
 
+    def unfinished(self) -> list[dict[str, Any]]:
+        """The records of uploads that hold something, and neither were finished nor have ended."""
+        return [each for each in self.items("upload/") if "account" in each and not each.keys() & {"digest", "ended"}]
+
     # --------------------------------------------------------------------------------------------------------- functions
 
     def expire_uploads(self) -> dict[str, Any]:
         """Make all uploads look old that nobody finished, and have them dropped: what the function answers."""
         table = boto3.resource("dynamodb", **self.emulator.client_arguments()).Table(self.physical("Table"))
-        for item in self.items("upload/"):
-            if "expires_at" in item and "digest" not in item and "ended" not in item:
-                table.put_item(Item={**item, "expires_at": 1})
+        for item in self.unfinished():
+            table.put_item(Item={**item, "expires_at": 1})
         return self.invoke("ExpireUploadsAlias")
 
     def invoke(self, alias: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.proofs import AT_ONCE, WAIT
+from chalicelib.registry.pushes import Sparse
 from chalicelib.registry.upload_records import Ticket, new_identifier
 from tests.memory_blobs import MemoryBlobs
 from tests.surface import CONFIG, Surface, code, image
@@ -170,6 +171,27 @@ def test_a_manifest_waits_for_a_long_proof_and_is_told_to_come_again(surface: Su
     for key in keys:
         adoption_of(surface).adopt(key)
     assert push_manifest(surface, b"layer") == (201, "")
+
+
+def test_a_manifest_that_may_lack_content_needs_what_came(surface: Surface) -> None:
+    """And protects it: nobody would note that later."""
+    surface = Surface(sparse=Sparse.ALL)
+    for content in (CONFIG, b"one"):
+        put(surface, content)
+    before = surface.clock.now()
+    assert push_manifest(surface, b"one", b"never") == (201, "")
+    assert surface.clock.now() == before
+    assert blob_status(surface, b"one") == 307
+    assert surface.status("DELETE", f"/v2/{NAME}/blobs/{Digest.of(b'one')}") == 405
+    assert blob_status(surface, b"never") == 404
+
+
+def test_a_manifest_that_may_lack_content_waits_for_what_came(surface: Surface) -> None:
+    surface = Surface(blobs=SlowBlobs(surface.clock), clock=surface.clock, sparse=Sparse.ALL)
+    key = put(surface, b"layer")
+    assert push_manifest(surface, b"layer", b"never") == (429, "TOOMANYREQUESTS")
+    adoption_of(surface).adopt(key)
+    assert push_manifest(surface, b"layer", b"never") == (201, "")
 
 
 def test_arrivals(surface: Surface, adoption: Adoption) -> None:

@@ -31,7 +31,7 @@ from chalicelib.aws.s3_multipart import S3Multipart
 from chalicelib.registry.adoption import PREFIX, Adoption
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import Table
+from chalicelib.registry.ports import BlobStore, Multipart, Table
 from chalicelib.registry.pushes import Sparse
 from infra.local.edge import store_of
 from infra.local.edge_front import ApiOrigin, EdgeFront, Origins, StorageOrigin
@@ -169,17 +169,8 @@ class Whole:
         return {found["Key"]: found["LastModified"] for page in pages for found in page.get("Contents", ())}
 
     def named(self) -> Mapping[str, str]:
-        """The keys that records name: of blobs with their digests, of large manifests likewise."""
-        named: dict[str, str] = {}
-        cursor: str | None = None
-        while True:
-            walked = self.table.walk(cursor)
-            for item in walked.items:
-                kind, _, rest = item.key.sort.partition("/")
-                if kind == "blob" or (kind == "content" and "key" in item.attributes):
-                    named[str(item.attributes["key"])] = rest or item.key.partition.partition("/")[2]
-            if (cursor := walked.cursor) is None:
-                return named
+        """See ``named_in``."""
+        return named_in(self.table)
 
     def right(self) -> None:
         """Raises Left if a record names bytes that are not there, or others."""
@@ -208,14 +199,32 @@ class Whole:
             raise Left(f"left over: {parts}")
 
     def sweep(self) -> None:
-        """What the schedules do, two days later."""
-        later = RunningClock()
-        later.shift = timedelta(days=2)
-        store, multipart = self.surface.store, self.surface.multipart
-        registry = registry_on(self.table, store, later, multipart=multipart)
-        registry.uploads.sweep(1000)
-        registry.pushes.sweep(1000)
-        Leftovers(self.table, store, later, multipart).sweep()
+        """See ``sweep``."""
+        sweep(self.table, self.surface.store, self.surface.multipart)
+
+
+def named_in(table: Table) -> Mapping[str, str]:
+    """The keys that records name: of blobs with their digests, of large manifests likewise."""
+    named: dict[str, str] = {}
+    cursor: str | None = None
+    while True:
+        walked = table.walk(cursor)
+        for item in walked.items:
+            kind, _, rest = item.key.sort.partition("/")
+            if kind == "blob" or (kind == "content" and "key" in item.attributes):
+                named[str(item.attributes["key"])] = rest or item.key.partition.partition("/")[2]
+        if (cursor := walked.cursor) is None:
+            return named
+
+
+def sweep(table: Table, store: BlobStore, multipart: Multipart | None) -> None:
+    """What the schedules do, two days later."""
+    later = RunningClock()
+    later.shift = timedelta(days=2)
+    registry = registry_on(table, store, later, multipart=multipart)
+    registry.uploads.sweep(1000)
+    registry.pushes.sweep(1000)
+    Leftovers(table, store, later, multipart).sweep()
 
 
 @contextmanager

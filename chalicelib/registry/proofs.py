@@ -29,8 +29,9 @@ from chalicelib.registry.ports import (
 from chalicelib.registry.records import upload_key
 from chalicelib.registry.upload_records import Upload, UploadRecords
 
-AT_ONCE = 64 * 1024 * 1024
-"""Bytes whose proof a request waits for at most: they are read and hashed within seconds."""
+AT_ONCE = 16 * 1024 * 1024
+"""Bytes whose proof a request waits for at most: they are read and hashed in a second. Of more, S3 is made to hash a copy,
+which only the function in the background may write."""
 
 WAIT = 25.0
 """Seconds that a request waits for a proof: API Gateway gives up after 30."""

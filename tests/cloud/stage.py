@@ -179,13 +179,14 @@ class Cloud:
     def requests(self, repository: str) -> list[dict[str, Any]]:
         """The API's log, a line per request to the repository: ``method``, ``path``, ``status``, ``received`` and ``bytes``,
         which are the bodies that the function saw."""
-        lines = (line for line in self.logged("ApiLogs") if line.startswith("{"))
+        lines = (line for line in self.logged("ApiLogs", f"/v2/{repository}/") if line.startswith("{"))
         found = [each for each in map(json.loads, lines) if "path" in each]
         return [each for each in found if each["path"].removeprefix("/_relay").startswith(f"/v2/{repository}/")]
 
-    def logged(self, group: str) -> list[str]:
-        """The lines in a log group of the template."""
-        pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=self.physical(group))
+    def logged(self, group: str, words: str) -> list[str]:
+        """The lines in a log group of the template, of events with these words: of all, the emulator tells the first 10,000."""
+        asked = {"logGroupName": self.physical(group), "filterPattern": f'"{words}"'}
+        pages = self.client("logs").get_paginator("filter_log_events").paginate(**asked)
         return [line for page in pages for event in page["events"] for line in event["message"].splitlines()]
 
 

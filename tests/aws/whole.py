@@ -106,7 +106,8 @@ class Left(AssertionError):
 
 @dataclass
 class Whole:
-    """``registry`` is the edge, ``api`` the gateway's own address. ``adopts``: whether events of storage arrive. ``signing`` is the clock of signed URLs, ``origins`` are the edge's."""
+    """``registry`` is the edge, ``api`` the gateway's own address. ``adopts``: whether events of storage arrive.
+    ``signing`` is the clock of signed URLs, ``origins`` are the edge's."""
 
     emulator: Emulator
     s3: S3Front

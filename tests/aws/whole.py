@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ from chalicelib.registry.ports import BlobStore, Multipart, Table
 from chalicelib.registry.pushes import Sparse
 from infra.local.edge import store_of
 from infra.local.edge_front import ApiOrigin, EdgeFront, Origins, StorageOrigin
-from infra.local.front import ClientGone, Exchange, serving
+from infra.local.front import Exchange, serving
 from infra.local.gateway import MAPPINGS, REQUEST, TOO_LARGE, HttpApi
 from infra.local.signing import Signer
 from infra.relay.settings import Pace
@@ -106,8 +106,8 @@ class Left(AssertionError):
 
 @dataclass
 class Whole:
-    """``registry`` is the edge, ``api`` the gateway's own address. ``adopts``: whether events of storage arrive. ``failures``:
-    events that were given up. ``signing`` is the clock of signed URLs, ``origins`` are the edge's."""
+    """``registry`` is the edge, ``api`` the gateway's own address. ``adopts``: whether events of storage arrive.
+    ``signing`` is the clock of signed URLs, ``origins`` are the edge's."""
 
     emulator: Emulator
     s3: S3Front
@@ -120,7 +120,6 @@ class Whole:
     origins: Origins = field(init=False)
     relay: Running = field(init=False)
     adopts: bool = True
-    failures: list[str] = field(default_factory=list)
     fronts: list[Watched] = field(default_factory=list)
     _right: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
@@ -139,13 +138,9 @@ class Whole:
         if not self.adopts or not key.startswith(PREFIX):
             return
         for _ in range(TRIES):
-            try:
+            with suppress(Exception):  # whatever fails a function
                 self.adoption().adopt(key)
-            except Exception as failure:  # noqa: BLE001 - whatever fails a function
-                failed = repr(failure)
-            else:
                 return
-        self.failures.append(failed)
 
     def adoption(self) -> Adoption:
         registry = self.surface.registry
@@ -173,7 +168,7 @@ class Whole:
         return named_in(self.table)
 
     def right(self) -> None:
-        """Raises Left if a record names bytes that are not there, or others."""
+        """All that can be read is what it should be: raises Left if a record names bytes that are not there, or others."""
         there = self.objects()
         for key, digest in self.named().items():
             if key not in there:
@@ -278,7 +273,5 @@ def whole(
 
 
 def named(content: bytes, algorithm: str = "sha256") -> str:
+    """Its digest as text."""
     return str(Digest.of(content, algorithm))
-
-
-__all__ = ["SMALL", "ClientGone", "Left", "RunningClock", "Whole", "named", "whole"]

@@ -15,7 +15,7 @@ import secrets
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -36,6 +36,7 @@ log = logging.getLogger("slipway.relay")
 HEALTH = "/_relay/health"
 HASHING_THREADS = 4
 _SECONDS_PER_MEBIBYTE = 10.0
+_CLOSING_SECONDS = 3.0
 
 
 class RelayApplication:
@@ -47,13 +48,18 @@ class RelayApplication:
         self._name = f"{PRODUCT}-{secrets.token_hex(8)}"
         self._buffers = Buffers(settings.parts, self._pace.part)
         self._hashing = ThreadPoolExecutor(HASHING_THREADS, "hash")
-        self._sessions: tuple[aiohttp.ClientSession, ...] = ()
+        self._storage = Storage(settings.parts, self._pace)
+        self._session: aiohttp.ClientSession | None = None
+        self._answering: set[asyncio.Task[None]] = set()
         self._upstream: Upstream
         self._uploads: Uploads
         self._stopping = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
+        task: asyncio.Task[None] = cast("asyncio.Task[None]", asyncio.current_task())
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
         self._connect()
         sender: Sender = scope["state"]["connection"]
         started = False
@@ -82,7 +88,7 @@ class RelayApplication:
 
     def stop(self) -> None:
         """Cut off uploads whose bytes are still arriving; what came of them is kept."""
-        self._uploads.cut_off() if self._sessions else None
+        self._uploads.cut_off() if self._session is not None else None
 
     def announce_stop(self) -> None:
         """Say to whoever asks that no more requests are wanted."""
@@ -90,17 +96,20 @@ class RelayApplication:
 
     async def close(self) -> None:
         """Close the connections outwards."""
-        for session in self._sessions:
-            await session.close()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_CLOSING_SECONDS)  # cancelled by now; what they hold is still in use
+        if self._session is not None:
+            await self._session.close()
+        self._storage.close()
         self._hashing.shutdown(wait=False, cancel_futures=True)
 
     def _connect(self) -> None:
-        if self._sessions:
+        if self._session is not None:
             return
-        self._sessions = (client_session(), client_session())
+        self._session = client_session()
         settings, pace = self._settings, self._pace
-        self._upstream = Upstream(settings.upstream, self._sessions[0], pace)
-        means = Means(Storage(self._sessions[1], pace), self._buffers, self._hashing, settings.concurrency)
+        self._upstream = Upstream(settings.upstream, self._session, pace)
+        means = Means(self._storage, self._buffers, self._hashing, settings.concurrency)
         self._uploads = Uploads(Api(self._upstream, pace, settings.key), self._upstream, means, pace)
 
     async def _serve(self, request: Request, path: str, body: Body, sender: Sender, send: Send) -> None:

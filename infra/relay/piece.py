@@ -1,6 +1,6 @@
 """A body turned into the parts of a multipart upload: one being filled, several on their way, none larger than a buffer.
 
-SHA-256 over all of it and MD5 of each part are computed by threads, in the order of the parts and while these are sent.
+SHA-256 over all of it is computed by threads, in the order of the parts and while these are sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PieceTooLarge(Exception):
 class PartStore(Protocol):
     """Where parts go."""
 
-    async def put(self, begun: Begun, number: int, content: memoryview, md5: bytes) -> str:
+    async def put(self, begun: Begun, number: int, content: memoryview) -> str:
         """The stored part's ETag. Raises StorageFailed, HandOver, Unreachable."""
 
 
@@ -162,8 +162,7 @@ class Piece:
             self._settle(done)  # so that a failure is noticed now, not when there are too many
 
     async def _store(self, number: int, content: memoryview, hashed: asyncio.Task[None]) -> Stored:
-        md5 = await asyncio.get_running_loop().run_in_executor(self._means.hashing, _md5, content)
-        etag = await self._means.storage.put(self.begun, number, content, md5)
+        etag = await self._means.storage.put(self.begun, number, content)
         await asyncio.shield(hashed)  # those behind it in the chain go on, whatever becomes of this part
         return Stored(number, etag, len(content))
 
@@ -180,7 +179,3 @@ class Piece:
     def _settle(self, task: asyncio.Task[Stored]) -> None:
         self._under_way.discard(task)
         self._stored.append(task.result())
-
-
-def _md5(content: memoryview) -> bytes:
-    return hashlib.md5(content, usedforsecurity=False).digest()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
 from infra.relay.begun import Begun, pause
+from infra.relay.sending import FAILURES, Attempt, Connections
 from infra.relay.settings import Pace
-from infra.relay.upstream import Bytes
 
 log = logging.getLogger("slipway.relay")
 
@@ -22,20 +21,22 @@ class StorageFailed(Exception):
 
 
 class Storage:
-    """One instance serves all uploads."""
+    """One instance serves all uploads. Each part on its way has a thread of ``many``, which also computes its MD5."""
 
-    def __init__(self, session: aiohttp.ClientSession, pace: Pace) -> None:
-        self._session = session
+    def __init__(self, many: int, pace: Pace) -> None:
+        self._threads = ThreadPoolExecutor(many, "part")
+        self._connections = Connections(pace.stall)
         self._pace = pace
 
-    async def put(self, begun: Begun, number: int, content: memoryview, md5: bytes) -> str:
-        """The part's ETag. Raises StorageFailed, and what ``Begun.url`` raises."""
-        checksum = b64encode(md5).decode("ascii")
+    async def put(self, begun: Begun, number: int, content: memoryview) -> str:
+        """The part's ETag. The content is not looked at any more once this is over, even if it is cancelled. Raises
+        StorageFailed, and what ``Begun.url`` raises."""
+        headers: dict[str, str] = {}
         for tried in range(1, self._pace.attempts + 1):
             url = await begun.url(number)
             if urlsplit(url).scheme not in {"http", "https"}:
                 break
-            told = await self._put_once(url, content, checksum)
+            told = await self._put_once(url, content, headers)
             if told.startswith('"'):
                 begun.done(number)
                 return told
@@ -48,23 +49,31 @@ class Storage:
             await asyncio.sleep(pause(self._pace, tried))
         raise StorageFailed
 
-    async def _put_once(self, url: str, content: memoryview, checksum: str) -> str:
+    def close(self) -> None:
+        """No part is on its way any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._connections.close()
+
+    async def _put_once(self, url: str, content: memoryview, headers: dict[str, str]) -> str:
         """The ETag, in its quotes; else in a word what happened."""
+        attempt = Attempt()
+        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, url, content, headers, attempt)
         try:
-            async with (
-                asyncio.timeout(self._pace.stall) as deadline,
-                self._session.put(
-                    URL(url, encoded=True),
-                    data=Bytes(content, deadline, self._pace.stall),
-                    headers={"Content-MD5": checksum},
-                    allow_redirects=False,
-                ) as response,
-            ):
-                if response.status != 200:
-                    response.close()  # it may not have read the body, and never will
-                    return str(response.status)
-                await response.read()
-                etag = response.headers.get("ETag", "")
-                return etag if etag.startswith('"') else f'"{etag}"'
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            attempt.cut()
+            await asyncio.wait({sending})
+            raise
+
+    def _send(self, url: str, content: memoryview, headers: dict[str, str], attempt: Attempt) -> str:
+        """In a thread. ``headers`` are filled in by the first try."""
+        if not headers:
+            md5 = hashlib.md5(content, usedforsecurity=False).digest()
+            headers["Content-MD5"] = b64encode(md5).decode("ascii")
+        try:
+            told = self._connections.put(url, content, headers, attempt)
+        except FAILURES as error:
             return type(error).__name__
+        if told.status != 200:
+            return str(told.status)
+        return told.etag if told.etag.startswith('"') else f'"{told.etag}"'

@@ -86,7 +86,9 @@ class Sink:
         return Reply(204)
 
     def _begin(self, writer: str) -> Reply:
-        return _json({"writer": writer, "offset": 0, "part_size": PART, "max_parts": 10_000, "urls": self._urls(writer, 1, FIRST)})
+        return _json(
+            {"writer": writer, "offset": 0, "part_size": PART, "max_parts": 10_000, "urls": self._urls(writer, 1, FIRST)}
+        )
 
     def _urls(self, writer: str, first: int, many: int) -> list[str]:
         return [f"{self._origin}/b/{writer}?partNumber={n}&uploadId=u" for n in range(first, first + many)]

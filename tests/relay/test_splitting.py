@@ -31,7 +31,7 @@ class MemoryParts:
         self.most = self._now = 0
         self._failing = failing
 
-    async def put(self, begun: Begun, number: int, content: memoryview, md5: bytes) -> str:  # noqa: ARG002
+    async def put(self, begun: Begun, number: int, content: memoryview) -> str:  # noqa: ARG002
         self._now += 1
         self.most = max(self.most, self._now)
         before = bytes(content)
@@ -43,7 +43,6 @@ class MemoryParts:
         finally:
             self._now -= 1
         assert bytes(content) == before
-        assert hashlib.md5(content).digest() == md5  # noqa: S324
         self.parts[number] = before
         return f'"{number}"'
 

@@ -2,8 +2,11 @@
 
     python -m tests.relay.throughput --gigabytes 10 [--chunked] [--rounds 1]
 
-The relay's figure is a client's whole PATCH, from its first byte to the answer; the SDK's is boto3's ``upload_fileobj`` as it
-comes (multipart, 8 MiB, ten threads), from a stream in memory. Prints both rates, their ratio and the relay's peak memory.
+The relay's figure is a client's whole PATCH, from its connecting to the answer; the SDK's is boto3's ``upload_fileobj`` as it
+comes (multipart, 8 MiB, ten threads), from a stream in memory, from the call to its return. Starting and importing counts for
+neither, in wall time or CPU. CPU is the relay's process alone and the SDK's alone: the sink's is about the same for both, and
+that of the client that feeds the relay is a fifth of a second for a gigabyte; on few cores both slow down what is measured.
+What the sink counted has to be what was sent. Prints rates, their ratio, CPU and the relay's peak memory.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -47,9 +51,10 @@ class Stream:
 
 client = boto3.client("s3", endpoint_url=sys.argv[1], verify=sys.argv[2], aws_access_key_id="a", aws_secret_access_key="b",
                       region_name="us-east-1", config=Config(s3={"addressing_style": "path"}))
-begun = time.monotonic()
+begun, used = time.monotonic(), time.process_time()
 client.upload_fileobj(Stream(int(sys.argv[3])), "bucket", "key")
-print(time.monotonic() - begun, time.process_time())
+print(time.monotonic() - begun, time.process_time() - used)
+assert client.head_object(Bucket="bucket", Key="key")["ContentLength"] == int(sys.argv[3])
 """
 
 
@@ -99,7 +104,7 @@ def running(*words: str, environ: dict[str, str]) -> Iterator[subprocess.Popen[s
 
 
 def push(port: int, size: int, *, chunked: bool) -> float:
-    """The seconds that a PATCH of so many bytes takes."""
+    """The seconds that a PATCH of so many bytes takes, a multiple of BLOCK."""
     block = os.urandom(BLOCK)
     frames = b"".join(b"%X\r\n%s\r\n" % (CHUNK, block[n : n + CHUNK]) for n in range(0, BLOCK, CHUNK))
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
@@ -113,15 +118,15 @@ def push(port: int, size: int, *, chunked: bool) -> float:
             client.sendall(b"0\r\n\r\n")
         answer = client.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 202"), answer[:200]
-    assert b"range: 0-%d\r\n" % (size - 1) in answer
-    return time.monotonic() - begun
+    seconds = time.monotonic() - begun
+    assert b"range: 0-%d\r\n" % (size - 1) in answer, answer[:500]
+    return seconds
 
 
 def sdk(origin: str, authority: Path, size: int) -> tuple[float, float]:
-    """The seconds that boto3 takes for as many bytes, and those of the processor, its start included."""
-    told = subprocess.run(
-        [sys.executable, "-c", _SDK, origin, str(authority), str(size)], check=True, capture_output=True, text=True
-    )
+    """The seconds that boto3 takes for as many bytes, and those of the processor."""
+    command = [sys.executable, "-c", _SDK, origin, str(authority), str(size)]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     wall, processor = map(float, told.stdout.split())
     return wall, processor
 
@@ -138,13 +143,31 @@ def used(process: subprocess.Popen[str]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=2)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--chunked", action="store_true", help="send as dockerd does, in chunks of 32 KiB")
-    options = parser.parse_args()
-    size = int(options.gigabytes * GIGABYTE) // BLOCK * BLOCK
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One upload by each: seconds of wall and processor, and bytes. ``relay_memory`` is the relay's peak so far."""
+
+    size: int
+    sdk_wall: float
+    sdk_cpu: float
+    relay_wall: float
+    relay_cpu: float
+    relay_memory: int
+
+    @property
+    def ratio(self) -> float:
+        """The relay's throughput against the SDK's."""
+        return self.sdk_wall / self.relay_wall
+
+    def __str__(self) -> str:
+        gigabytes = self.size / GIGABYTE
+        rates = f"boto3 {self.size / self.sdk_wall / 1e6:.0f} MB/s, relay {self.size / self.relay_wall / 1e6:.0f} MB/s"
+        cpu = f"CPU {self.sdk_cpu / gigabytes:.1f} and {self.relay_cpu / gigabytes:.1f} s/GB"
+        return f"{rates}, ratio {self.ratio:.2f}, {cpu}, relay's peak memory {self.relay_memory / 1e6:.0f} MB"
+
+
+def rounds(size: int, *, chunked: bool, many: int = 1) -> Iterator[Round]:
+    """Uploads of ``size`` bytes by the SDK and through a relay, each ``many`` times in turns."""
     with tempfile.TemporaryDirectory() as folder:
         authority, key = certificate(Path(folder))
         port, relay_port = free_port(), free_port()
@@ -154,15 +177,26 @@ def main() -> None:
             running("tests.relay.sink", str(authority), str(key), str(port), environ={}),
             running(*relay, environ={"SSL_CERT_FILE": str(authority), "SLIPWAY_RELAY_KEY": "k"}) as process,
         ):
-            print(f"relay at rest: {status(process, 'VmRSS') / 1e6:.0f} MB")
-            for _ in range(options.rounds):
-                plain, plain_used = sdk(origin, authority, size)
+            for _ in range(many):
+                sdk_wall, sdk_cpu = sdk(origin, authority, size)
                 before = used(process)
-                relayed = push(relay_port, size, chunked=options.chunked)
-                rates = f"boto3 {size / plain / 1e6:.0f} MB/s, relay {size / relayed / 1e6:.0f} MB/s"
-                cpu = f"CPU {plain_used:.1f} s and {used(process) - before:.1f} s"
-                peak = f"relay's peak memory {status(process, 'VmHWM') / 1e6:.0f} MB"
-                print(f"{rates}, ratio {plain / relayed:.2f}, {cpu}, {peak}", flush=True)
+                relay_wall = push(relay_port, size, chunked=chunked)
+                yield Round(size, sdk_wall, sdk_cpu, relay_wall, used(process) - before, status(process, "VmHWM"))
+
+
+def in_blocks(gigabytes: float) -> int:
+    """So many bytes or a few less, a multiple of BLOCK."""
+    return int(gigabytes * GIGABYTE) // BLOCK * BLOCK
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--chunked", action="store_true", help="send as dockerd does, in chunks of 32 KiB")
+    options = parser.parse_args()
+    for each in rounds(in_blocks(options.gigabytes), chunked=options.chunked, many=options.rounds):
+        print(each, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tests.bench.cold_start import NAIVE, Start
 from tests.bench.rates import Question, Rate
 from tests.bench.registries import DOCKER_REGISTRY, SLIPWAY
 from tests.bench.transfers import Rounds, Transfer
+from tests.relay.throughput import GIGABYTE, Round
 
 _NOTES = """\
 Ratio: Slipway against docker-registry, or against naive imports; in every row less than 1 means that Slipway does better.
@@ -28,6 +29,11 @@ is S3 alone, for Slipway also API Gateway, Lambda and DynamoDB. Wall time holds 
 The packaged zip runs in an interpreter with the standard library and nothing else, against the emulated DynamoDB."""
 
 
+_RELAY_NOTES = """\
+Relay: a chunked PATCH through it, boto3's upload_fileobj beside it, both to one sink over TLS that keeps nothing. The ratio is
+of throughput, so here more than 0.8 is asked for. CPU is the relay's and the SDK's own, without the sink and the client."""
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """Everything measured; ``rates`` holds a question, a number of connections, and the rates by registry."""
@@ -38,6 +44,7 @@ class Results:
     rates: list[tuple[Question, int, Mapping[str, Rate]]]
     starts: Mapping[str, Start]
     cloud: CloudResults
+    relay: list[Round]
 
 
 def written(results: Results, target: Path) -> None:
@@ -59,6 +66,7 @@ def written(results: Results, target: Path) -> None:
         ],
         "cold_start": {kind: asdict(start) for kind, start in results.starts.items()},
         "cloud": asdict(results.cloud),
+        "relay": [asdict(each) for each in results.relay],
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=2) + "\n")
@@ -74,7 +82,7 @@ def table(results: Results) -> str:
         "\n".join(_started("cold start, fresh process", results.starts)),
         _NOTES,
     ]
-    return "\n\n".join([*parts, cloud_table(results.cloud)])
+    return "\n\n".join([*parts, cloud_table(results.cloud), "\n".join(_relayed(results.relay)), _RELAY_NOTES])
 
 
 def cloud_table(results: CloudResults) -> str:
@@ -91,6 +99,19 @@ def _cloud_transfers(results: CloudResults) -> Iterator[str]:
         yield _compared(f"{name}, wall time", "ms", _wall(one), _wall(other))
         yield _compared(f"{name}, registry CPU", "ms", _cpu(one), _cpu(other))
         yield _compared(f"{name}, emulator CPU", "ms", _emulator(one), _emulator(other))
+
+
+def _relayed(rounds: list[Round]) -> Iterator[str]:
+    gigabytes = rounds[0].size / GIGABYTE
+    yield f"relay: throughput against a plain SDK multipart upload, {gigabytes:.0f} GB, {len(rounds)} rounds"
+    yield f"{'':<34}{'':>6}{'relay':>17}{'boto3':>17}{'ratio':>8}"
+    ours, theirs = (median(getattr(each, name) for each in rounds) for name in ("relay_wall", "sdk_wall"))
+    yield _line(
+        "throughput", "MB/s", f"{1e3 * gigabytes / ours:.0f}", f"{1e3 * gigabytes / theirs:.0f}", f"{theirs / ours:.2f}"
+    )
+    ours, theirs = (fmean(getattr(each, name) for each in rounds) / gigabytes for name in ("relay_cpu", "sdk_cpu"))
+    yield _compared("CPU of a gigabyte", "s", ours, theirs)
+    yield _line("peak memory", "MB", f"{max(each.relay_memory for each in rounds) / 1e6:.0f}", "", "")
 
 
 def _emulator(transfers: list[Transfer]) -> float:

@@ -1,7 +1,8 @@
-"""Runs the whole bench: transfers, requests per second, cold starts, and the emulated AWS; prints the table and writes
-results/bench.json.
+"""Runs the whole bench: transfers, requests per second, cold starts, the emulated AWS, and the relay; prints the table and
+writes results/bench.json.
 
     python -m tests.bench.run [--seconds 2] [--rounds 3] [--transfers 7] [--processes 11] [--cloud-rounds 5]
+                               [--gigabytes 2] [--relay-rounds 3]
 
 It ends with an error if a request fails or a tool is missing, never for being slow.
 """
@@ -27,6 +28,7 @@ from tests.bench.tools import ToolMissing, Tools, found_tools
 from tests.bench.transfers import pushed, transferred
 from tests.clients.images import DEBIAN_SUITE, SourceImage, debian_image
 from tests.conformance.registry_process import CACHE, REPOSITORY_ROOT, RegistryDidNotStart
+from tests.relay.throughput import in_blocks, rounds
 
 RESULTS = REPOSITORY_ROOT / "results" / "bench.json"
 IMAGES = CACHE / "clients"
@@ -53,6 +55,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of load")
     parser.add_argument("--transfers", type=int, default=7, help="rounds of push and pull")
     cloud.add_options(parser)
+    parser.add_argument("--gigabytes", type=float, default=2, help="through the relay, in each round")
+    parser.add_argument("--relay-rounds", type=int, default=3, help="of the relay and the SDK, in turns")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
     return parser.parse_args(arguments)
 
@@ -76,8 +80,10 @@ def _measured(tools: Tools, image: SourceImage, options: argparse.Namespace) -> 
         starts = cold_starts(slipway, image, repository, image.tag, options.processes)
     _say("on the emulated AWS")
     on_aws = cloud.measured(tools, options.layers, options.layer_bytes, options.cloud_rounds, options.processes)
+    _say("through the relay")
+    relayed = list(rounds(in_blocks(options.gigabytes), chunked=True, many=options.relay_rounds))
     size = sum(image.blob(digest).stat().st_size for digest in image.digests())
-    return Results(known, size, transfers, measured, starts, on_aws)
+    return Results(known, size, transfers, measured, starts, on_aws, relayed)
 
 
 def _say(what: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
+from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -63,10 +64,18 @@ def test_the_command_line_goes_before_the_environment(capsys: pytest.CaptureFixt
 
 
 def ours(path: Path) -> set[str]:
-    """The modules of infra that a file imports."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    modules = {node.module or "" for node in nodes} | {f"{node.module}.{name.name}" for node in nodes for name in node.names}
-    return {module for module in modules if module.startswith("infra.") and file_of(module).exists()}
+    """The modules of infra that a file imports. By its compiled code: ast.parse in CPython 3.11 counts recursion for all
+    threads together, and fails when another one parses at the same time, as formatting a traceback does."""
+    found: set[str] = set()
+    code = [compile(path.read_text(), path, "exec")]
+    while code:
+        each = code.pop()
+        code += [constant for constant in each.co_consts if isinstance(constant, CodeType)]
+        for kind, told in ModuleFinder().scan_opcodes(each):
+            if kind == "absolute_import":
+                names, module = told
+                found |= {module, *(f"{module}.{name}" for name in names or ())}
+    return {module for module in found if module.startswith("infra.") and file_of(module).exists()}
 
 
 def file_of(module: str) -> Path:

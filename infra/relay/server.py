@@ -26,8 +26,6 @@ from infra.relay.settings import PREFIX, Pace, RelaySettings
 
 KEEP_ALIVE_SECONDS = 120
 """Longer than Go's 90: the client closes first, and no request meets a connection that is just being closed."""
-STOP_SECONDS = 25
-"""All the time a stop takes at most: container services kill after 30."""
 SWITCH_SECONDS = 0.0005
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -126,7 +124,7 @@ def relay_server(settings: RelaySettings, pace: Pace, ready: Callable[[], None] 
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=pace.stop,
     )
     return RelayServer(config, application, pace.finish, ready)
 

@@ -59,6 +59,8 @@ class Pace:
     """Between two repeats, if the registry names no pause or a longer one than 5."""
     finish: float = 10.0
     """How long uploads may go on once the relay is told to stop; then what came is kept for the client to resume."""
+    stop: int = 25
+    """All the time a stop takes at most: container services kill after 30."""
 
 
 def read_settings(environ: Mapping[str, str]) -> RelaySettings:

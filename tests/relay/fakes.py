@@ -98,7 +98,7 @@ class FakeRegistry:
             server.server_close()
 
     def wait_for(self, what: Callable[[], bool], seconds: float = 20) -> None:
-        """Until ``what()`` holds, judged after each request."""
+        """Until ``what()`` holds, judged when a request comes and when it is answered."""
         with self.changed:
             assert self.changed.wait_for(what, seconds), "it did not come about"
 
@@ -297,9 +297,10 @@ class _Handler(BaseHTTPRequestHandler):
         registry, side = self.server.registry, self.server.side
         headers = {name.lower(): value for name, value in self.headers.items()}
         kind = "s3" if side == "s3" else kind_of(Seen(self.command, self.path, headers, b""))
-        with registry.lock:
+        with registry.changed:
             fault = registry.plan[kind].pop(0) if registry.plan[kind] else None
             registry.calls[kind] += 1
+            registry.changed.notify_all()
         if fault == EARLY:
             self.send_response(503)
             self.send_header("Content-Length", "0")

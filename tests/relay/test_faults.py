@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -196,6 +197,20 @@ def test_a_stop_lets_an_upload_finish(registry: FakeRegistry) -> None:
         connection.leave()
         running.join()
     assert registry.content[UPLOAD] == BODY
+
+
+def test_a_stop_ends_what_hangs(registry: FakeRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """S3 says nothing, and would not for a while: the parts are given up, and nothing goes on behind the stop."""
+    registry.plan["s3"] = [SILENT] * 1000
+    with relay(registry.origin, quicker(stop=1, stall=60)) as running:
+        connection = begun(running.port)
+        registry.wait_for(lambda: registry.calls["s3"] == 3)
+        running.stop()
+        running.join()
+        connection.leave()
+        registry.release.set()
+    gc.collect()  # which is when a task says that nobody asked how it went
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 class Process:

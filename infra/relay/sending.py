@@ -73,12 +73,12 @@ class Idle(NamedTuple):
 class Connections:
     """To whatever servers the URLs name. Proxies and passwords of the environment are not used, no redirect is followed."""
 
-    def __init__(self, stall: float) -> None:
-        """``stall``: seconds that a request may stand still."""
+    def __init__(self, stall: float, tls: ssl.SSLContext | None = None) -> None:
+        """``stall``: seconds that a request may stand still. ``tls``: whom to trust, if not the system's authorities."""
         self._stall = stall
         self._lock = threading.Lock()
         self._idle: list[Idle] = []
-        self._tls = ssl.create_default_context()
+        self._tls = tls or ssl.create_default_context()
 
     def put(self, url: str, content: memoryview, headers: Mapping[str, str], attempt: Attempt) -> Told:
         """The answer; an early one, too, that comes while there is still something to send. Raises FAILURES."""

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from infra.relay.begun import Begun, pause
@@ -62,7 +63,9 @@ class Storage:
             return await asyncio.shield(sending)
         except asyncio.CancelledError:
             attempt.cut()
-            await asyncio.wait({sending})
+            while not sending.done():  # even if cancelled again: until then the thread reads from the buffer
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({sending})
             raise
 
     def _send(self, url: str, content: memoryview, headers: dict[str, str], attempt: Attempt) -> str:

@@ -27,6 +27,10 @@ from chalicelib.registry.upload_records import REMEMBERED
 
 PREFIX = "direct/"
 
+_LISTED_SINGLY = 50
+"""Missing blobs that are looked for one by one; of more, which no image has but any manifest may invent, all that came to the
+repository is listed instead."""
+
 _KEY = re.compile(r"direct/([0-9a-z]+)/(sha256:[0-9a-f]{64})/([0-9a-f]{32})", re.ASCII)
 
 
@@ -98,21 +102,32 @@ class Adoption:
         try:
             blob = retried(adopt)
         except UploadUnknown:
-            self._store.delete(key)
-            return None
+            if not self._blobs.keeps(direct.digest, key):
+                self._store.delete(key)
+            return self._blobs.find(direct.repository, direct.digest)
         if blob.key != key:
             self._store.delete(key)  # the registry has these bytes already
         return blob
 
     def catch_up(self, repository: str, digests: Iterable[Digest]) -> Set[Arrival]:
         """Adopt what came of blobs that a repository lacks, as far as that takes no time; what became of them."""
-        return {self._catch_up(repository, digest) for digest in digests}
+        missing = list(digests)
+        if len(missing) <= _LISTED_SINGLY:
+            return {self._catch_up(repository, digest) for digest in missing}
+        here = {direct.digest for direct in map(Direct.parse, self._keys(f"{PREFIX}{repository}/")) if direct}
+        arrivals = {self._catch_up(repository, digest) for digest in missing if digest in here}
+        absent = [digest for digest in missing if digest not in here]
+        held = self._blobs.held(repository, absent)
+        return arrivals | {Arrival.ADOPTED if digest in held else Arrival.ABSENT for digest in absent}
+
+    def _keys(self, prefix: str) -> Iterable[str]:
+        return (stored.key for stored in self._store.list(prefix))
 
     def _catch_up(self, repository: str, digest: Digest) -> Arrival:
         arrival = Arrival.ABSENT
-        for stored in list(self._store.list(f"{PREFIX}{repository}/{digest}/")):
+        for key in list(self._keys(f"{PREFIX}{repository}/{digest}/")):
             try:
-                if self.adopt(stored.key, limit=AT_ONCE) is not None:
+                if self.adopt(key, limit=AT_ONCE) is not None:
                     return Arrival.ADOPTED
             except ProofLong:
                 arrival = Arrival.UNPROVEN

@@ -6,7 +6,7 @@ is made only by proving the bytes (``adopt``) or from another link that the call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -100,6 +100,16 @@ class Blobs:
             raise BlobUnknown(str(digest))
         return _blob(repository.id, digest, link)
 
+    def keeps(self, digest: Digest, key: str) -> bool:
+        """Is the object under this key the blob of that digest, whoever links to it?"""
+        record = self._table.get(blob_key(digest))
+        return record is not None and text(record, "key") == key
+
+    def held(self, repository: str, digests: Sequence[Digest]) -> Set[Digest]:
+        """Which of them the repository of that id holds."""
+        keys = {link_key(repository, digest): digest for digest in digests}
+        return {keys[key] for key in self._table.batch_get(list(keys))}
+
     def find(self, repository: str, digest: Digest) -> Blob | None:
         """The blob if the repository of that id holds it."""
         link = self._table.get(link_key(repository, digest))
@@ -136,8 +146,12 @@ class Blobs:
             record = self._table.get(blob_key(digest))
             if record is None:
                 raise
-            key = text(record, "key")
-            same = Check(blob_key(digest), Equals("key", key))
+            kept, condition = text(record, "key"), Equals("key", text(record, "key"))
+            same: Write = Check(blob_key(digest), condition)
+            if kept != key and self._store.stat(kept) is None:
+                same = Update(blob_key(digest), set={"key": key}, condition=condition)  # whoever has lost bytes again heals it
+            else:
+                key = kept
             self._table.transact([same, *_link(repository, name, digest, key, size), *also])
         return Blob(repository, digest, size, key, 0, is_referenced=False)
 

@@ -22,6 +22,8 @@ from chalicelib.registry.ports import (
     Attributes,
     BlobStore,
     Clock,
+    ConditionFailed,
+    Lacks,
     Multipart,
     Stored,
     Table,
@@ -100,7 +102,8 @@ class Leftovers:
         """From now on nobody adopts what is under the upload's keys."""
         if digest is not None:
             swept: Attributes = {"swept": True, EXPIRES: self._records.now() + REMEMBERED}
-            settled(lambda: self._table.write(Update(direct_key(upload, digest), set=swept)))
+            with suppress(ConditionFailed):  # adopted: the second look says whether it counts
+                settled(lambda: self._table.write(Update(direct_key(upload, digest), set=swept, condition=Lacks("key"))))
             return
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)

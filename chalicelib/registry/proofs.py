@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from chalicelib.registry.attempts import moments, settled
 from chalicelib.registry.blobs import Blob
@@ -55,7 +56,7 @@ class Proofs:
         """Start the proof or join it; what ``finished`` gives when it is done. Raises DigestMismatch, UploadUnknown, and
         Unproven if that takes too long: ask again."""
         if self._lease(upload, digest):
-            self._background.prove(upload.id, str(digest))
+            self._start(upload, digest)
         for _ in moments(self._clock, WAIT, _PAUSE):
             record = self._records.read(upload.id)
             if record is not None and "digest" in record:
@@ -65,6 +66,16 @@ class Proofs:
                     raise DigestMismatch(digest=str(digest))
                 raise UploadUnknown
         raise Unproven
+
+    def _start(self, upload: Upload, digest: Digest) -> None:
+        try:
+            self._background.prove(upload.id, str(digest))
+        except Exception:
+            # Nobody will: the next who asks may try.
+            free = Update(upload_key(upload.id), remove=("proving", "proof_until"), condition=Equals("proving", str(digest)))
+            with suppress(ConditionFailed):
+                settled(lambda: self._table.write(free))
+            raise
 
     def _lease(self, upload: Upload, digest: Digest) -> bool:
         now = self._records.now()

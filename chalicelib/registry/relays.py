@@ -150,18 +150,21 @@ class PartsRelay:
         writer = secrets.token_hex(8)
         key = piece_key(upload.id, writer)
         multipart = self._multipart.begin(key)
+        earlier = upload
         try:
             try:
-                upload = self._records.set_writer(upload, writer, announced(chunk), multipart)
+                upload = self._records.set_writer(earlier, writer, announced(chunk), multipart)
             except RangeInvalid:
-                if upload.is_recorded:
+                if earlier.is_recorded:
                     raise
-                upload = take_up(self._records, self._multipart, self._records.under_way(ticket))
-                check_chunk(upload, chunk, length)
-                upload = self._records.set_writer(upload, writer, announced(chunk), multipart)
+                earlier = take_up(self._records, self._multipart, self._records.under_way(ticket))
+                check_chunk(earlier, chunk, length)
+                upload = self._records.set_writer(earlier, writer, announced(chunk), multipart)
         except RegistryError:
             self._multipart.abort(key, multipart)
             raise
+        if earlier.multipart and earlier.multipart != multipart:
+            self._multipart.abort(earlier.writing, earlier.multipart)  # of a writer that is outrun, and had sent nothing
         told = replace(ticket, expires_at=upload.expires_at, size=upload.size, piece=None, sha256="")
         return Writing(told, upload.size, writer, multipart, upload.until)
 

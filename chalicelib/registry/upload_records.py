@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from chalicelib.registry.attempts import settled
-from chalicelib.registry.errors import RangeInvalid, SizeInvalid, UploadUnknown
+from chalicelib.registry.errors import RangeInvalid, SizeInvalid, UploadInvalid, UploadUnknown
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import (
     EXPIRES,
@@ -44,6 +44,9 @@ LIFETIME = 24 * 3600
 REMEMBERED = 7 * 24 * 3600
 """Seconds that an ended one is remembered: a client whose answer got lost may finish it again, and the sweep of the store
 (``leftovers.py``) asks for longer which of its bytes were taken."""
+
+MAX_PIECES = 2_000
+"""Pieces of one upload at most: they are listed in its record, which has room for no more than some thousands."""
 
 UNANNOUNCED = -1
 """An ``until`` that was not said."""
@@ -199,6 +202,8 @@ class UploadRecords:
         return self._write(upload, changed)
 
     def _write(self, upload: Upload, changed: Upload) -> Upload:
+        if len(upload.pieces) >= MAX_PIECES:
+            raise UploadInvalid(f"an upload has {MAX_PIECES} chunks at most; send larger ones")
         changed = replace(changed, is_recorded=True)
         key, attributes = upload_key(upload.id), _attributes(changed)
         try:

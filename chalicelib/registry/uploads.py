@@ -56,9 +56,6 @@ from chalicelib.registry.upload_records import (
     pieces_prefix,
 )
 
-MAX_PIECES = 2_000
-"""Pieces of one upload at most: they are listed in its record, which has room for no more than some thousands."""
-
 _STRETCH = 200
 """Index items read at a time."""
 
@@ -103,18 +100,28 @@ class Uploads:
     def _append(self, upload: Upload, content: bytes, chunk: Chunk | None) -> Upload:
         piece, sha256 = self._put(upload, content), hashlib.sha256(content).hexdigest()
         try:
-            try:
-                return self._records.add_piece(_with_room(upload), piece, sha256)
-            except RangeInvalid:
-                if upload.is_recorded:
-                    raise
-                # A client may use its first Location again and again; the body's place is where the last one ended.
-                upload = self.get(_ticket(upload))
-                check_chunk(upload, chunk, len(content))
-                return self._records.add_piece(_with_room(upload), piece, sha256)
+            return self._record(upload, piece, sha256, chunk)
         except (RegistryError, StoreFull):
-            self._store.delete(piece.key)
+            self._delete_unless_recorded(upload, piece)
             raise
+
+    def _record(self, upload: Upload, piece: Piece, sha256: str, chunk: Chunk | None) -> Upload:
+        try:
+            return self._records.add_piece(upload, piece, sha256)
+        except RangeInvalid:
+            current = self.get(_ticket(upload))
+            if piece in current.pieces:
+                return current  # it was recorded, and the table's answer was lost
+            if upload.is_recorded:
+                raise
+            # A client may use its first Location again and again; the body's place is where the last one ended.
+            check_chunk(current, chunk, piece.size)
+            return self._records.add_piece(current, piece, sha256)
+
+    def _delete_unless_recorded(self, upload: Upload, piece: Piece) -> None:
+        """A write that failed may have come to pass, if its answer was lost: what a record names is never taken away."""
+        if not self._records.holds(upload.id, piece.key):
+            self._store.delete(piece.key)
 
     def _put(self, upload: Upload, content: bytes) -> Piece:
         piece = Piece(piece_key(upload.id), len(content))
@@ -149,7 +156,7 @@ class Uploads:
         try:
             blob = self._adopt(upload, digest, piece.key, piece.size)
         except (RegistryError, StoreFull):
-            self._store.delete(piece.key)
+            self._delete_unless_recorded(upload, piece)
             raise
         if blob.key != piece.key:
             self._store.delete(piece.key)  # finished before, by another piece
@@ -253,12 +260,6 @@ def check_algorithm(text: str) -> None:
     """
     if text not in ALGORITHMS:
         raise UploadInvalid(f"digest-algorithm must be one of {', '.join(sorted(ALGORITHMS))}", algorithm=text[:100])
-
-
-def _with_room(upload: Upload) -> Upload:
-    if len(upload.pieces) >= MAX_PIECES:
-        raise UploadInvalid(f"an upload has {MAX_PIECES} chunks at most; send larger ones")
-    return upload
 
 
 def _is_long(upload: Upload, digest: Digest) -> bool:

@@ -10,8 +10,8 @@ from chalicelib.registry.errors import DigestMismatch, RangeInvalid, UploadInval
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import EXPIRES, Delete, Piece, Update, Value
 from chalicelib.registry.records import UNFINISHED_PARTITION, upload_key
-from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload, piece_key
-from chalicelib.registry.uploads import MAX_PIECES, Uploads
+from chalicelib.registry.upload_records import LIFETIME, MAX_PIECES, Chunk, Ticket, Upload, piece_key
+from chalicelib.registry.uploads import Uploads
 from tests.surface import Surface
 
 NAME = RepositoryName.parse("admin/app")

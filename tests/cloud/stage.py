@@ -250,7 +250,8 @@ def deployed(folder: Path, **parameters: str) -> Iterator[Cloud]:
 
 def _cloudfront(emulator: Emulator, bucket: str) -> Signer:
     """A principal that may do what the bucket's policy allows CloudFront, as it was deployed."""
-    policy = json.loads(boto3.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])
+    client = boto3.client("s3", **emulator.client_arguments())
+    policy = json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"])
     service = {"Service": "cloudfront.amazonaws.com"}
     statements = [
         {name: each[name] for name in ("Effect", "Action", "Resource")}

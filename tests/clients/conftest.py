@@ -6,16 +6,12 @@ The registry is started by `make run`; SLIPWAY_CLIENTS_COMMAND and SLIPWAY_CLIEN
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.clients.images import SourceImage, debian_image, multi_platform_image
-from tests.clients.sandbox import Sandbox, new_sandbox
+from tests.clients.sandbox import Sandbox, new_sandbox, short_folder
 from tests.clients.wire import Wire
 from tests.conformance.registry_process import CACHE, DEFAULT_COMMAND, DEFAULT_READY_PATH, RunningRegistry, started_registry
 
@@ -54,7 +50,5 @@ def multi() -> SourceImage:
 def sandbox(registry: RunningRegistry, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Named after the client, so that its repositories are. Its folder is no `tmp_path`: podman wants a path of less than
     50 characters, buildah one that could be an image's name, and whole images must not stay behind."""
-    folder = Path(tempfile.gettempdir()) / f"slipway-{secrets.token_hex(4)}"
-    folder.mkdir(mode=0o700)
-    yield new_sandbox(client_name(request), folder, registry)
-    shutil.rmtree(folder, ignore_errors=True)
+    with short_folder() as folder:
+        yield new_sandbox(client_name(request), folder, registry)

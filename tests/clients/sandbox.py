@@ -8,8 +8,10 @@ The search path is fixed: what the install step provides, not another version th
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,17 @@ SEARCH_PATH = f"{CACHE / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_SECONDS = 300.0
 DAEMON_SECONDS = 60.0
 REFUSALS = ("unauthorized", "401", "authentication", "invalid username", "denied")
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder of its own until the block ends. ``tempfile`` puts underscores where some clients take them for a bad name."""
+    folder = Path(tempfile.gettempdir()) / f"slipway-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class ClientMissing(RuntimeError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.sandbox import Sandbox, new_sandbox
+from tests.clients.sandbox import Sandbox, new_sandbox, short_folder
 from tests.clients.wire import Wire
 from tests.cloud.stage import Cloud, deployed
 
@@ -37,5 +37,5 @@ def wire(cloud: Cloud) -> Wire:
 
 @pytest.fixture
 def sandbox(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        yield new_sandbox(str(request.param), Path(folder), cloud.registry)
+    with short_folder() as folder:
+        yield new_sandbox(str(request.param), folder, cloud.registry)

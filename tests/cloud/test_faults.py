@@ -40,7 +40,7 @@ from tests.aws.pushing import (
 )
 from tests.aws.test_faults import KINDS, WAYS
 from tests.aws.whole import SMALL, RunningClock, Whole, named, named_in, sweep, whole
-from tests.clients.sandbox import ClientFailed, new_sandbox
+from tests.clients.sandbox import ClientFailed, new_sandbox, short_folder
 from tests.clients.wire import Wire
 from tests.cloud.calls import Seen
 from tests.cloud.client import Client, expected
@@ -427,8 +427,8 @@ def swept(stage: Cloud) -> None:
 @pytest.mark.parametrize("name", ["docker", "crane", "oras"])
 def test_a_client_pushes_while_every_call_fails_once(stage: Cloud, name: str, kind: Kind) -> None:
     """It succeeds, or says that it failed and succeeds when it is run again."""
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        sandbox = new_sandbox(f"{name}-{kind.name.lower().replace('_', '-')}", Path(folder), stage.registry)
+    with short_folder() as folder:
+        sandbox = new_sandbox(f"{name}-{kind.name.lower().replace('_', '-')}", folder, stage.registry)
         image = large_image(sandbox.folder, sandbox.name, (300_000, PART + 1_000_000))
         fault = Fault(kind, once_each=True)
         with real_client(name, sandbox) as program:
@@ -450,8 +450,8 @@ def test_a_client_pushes_while_every_call_fails_once(stage: Cloud, name: str, ki
 @pytest.mark.parametrize("name", ["docker", "crane"])
 def test_the_relay_is_killed_under_a_client(stage: Cloud, name: str) -> None:
     """A container service starts it again; the client says that it failed, unless it tries again by itself."""
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder, ThreadPoolExecutor(1) as thread:
-        sandbox = new_sandbox(f"{name}-killed", Path(folder), stage.registry)
+    with short_folder() as folder, ThreadPoolExecutor(1) as thread:
+        sandbox = new_sandbox(f"{name}-killed", folder, stage.registry)
         image = large_image(sandbox.folder, sandbox.name, (2 * PART + 1_000_000,))
         held = Fault(Kind.SLOW, "UploadPart", nth=2, seconds=2.0)
         with real_client(name, sandbox) as program:

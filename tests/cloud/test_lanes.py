@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from chalicelib.registry.proofs import AT_ONCE
-from tests.clients.sandbox import new_sandbox
+from tests.clients.sandbox import new_sandbox, short_folder
 from tests.clients.wire import Wire
 from tests.cloud.calls import EDGE, LINK
 from tests.cloud.client import Client, digest_of, expected
@@ -77,8 +75,8 @@ def test_adoption_a_minute_late(cloud: Cloud, wire: Wire) -> None:
 
 
 def _pushed_late(cloud: Cloud, wire: Wire, name: str) -> tuple[str, float, int]:
-    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-        sandbox = new_sandbox(f"late-{name}", Path(folder), cloud.registry)
+    with short_folder() as folder:
+        sandbox = new_sandbox(f"late-{name}", folder, cloud.registry)
         image = large_image(sandbox.folder, f"late {name}", [AT_ONCE + 1_000_000])
         with client(name, sandbox) as program:
             begun = time.monotonic()

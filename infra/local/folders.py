@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 _REGISTRY = "metadata.sqlite"
 _OURS = frozenset({"lock", "root-key.pem", "link-secret", "upload-keys", "admin-password", "blobs", "lost+found"})
 """What may be there before the records are: a first start that was cut off, and a file system mounted for the blobs."""
+
+_CUT_OFF = re.compile(r"\.(partial|[0-9a-f]{16})\Z", re.ASCII)
+"""What ends the name of a file that was only begun: a backup's, and a secret's (chalicelib/local/secret_file.py)."""
 
 
 class NotOurs(Exception):
@@ -20,9 +24,8 @@ def take(folder: Path) -> None:
     The mode of another folder is not ours to change: DATA=/tmp, said by root, would lock everybody out of it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A backup that was interrupted at its beginning leaves no more than a part of a file.
-    names = {entry.name.removesuffix(".partial") for entry in folder.iterdir()}
-    others = {name for name in names if name not in _OURS and not name.startswith("root-key.pem.")}
+    names = {entry.name for entry in folder.iterdir()}
+    others = {name for name in names if _CUT_OFF.sub("", name) not in _OURS}
     if others and _REGISTRY not in names:
         raise NotOurs(f"{folder}, which holds other things: {', '.join(sorted(others)[:3])}; name a folder of its own")
     folder.chmod(0o700)

@@ -271,19 +271,17 @@ def registry() -> Registry:
         states=UploadStates(upload_keys, clock()),
         staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),
         parts_relay=PartsRelay(records, blob_store(), parts) if parts else None,
-        attests=_attests if cloud and cloud.relay_secret else nobody_attests,
+        attests=partial(_attests, cloud.relay_secret) if cloud and cloud.relay_secret else nobody_attests,
         warning=large_bodies_warning(cloud.lanes) if cloud else "",
     )
 
 
 @cache
-def _relay_key() -> str:
+def _relay_key(secret: str) -> str:
     from chalicelib.aws.secrets_manager import read_secret
 
-    store = settings().store
-    return read_secret(store.relay_secret) if isinstance(store, Cloud) and store.relay_secret else ""
+    return read_secret(secret)
 
 
-def _attests(writer: str, size: int, sha256: str, attestation: str) -> bool:
-    key = _relay_key() if attestation else ""
-    return bool(key) and attested(key, writer, size, sha256, attestation)
+def _attests(secret: str, writer: str, size: int, sha256: str, attestation: str) -> bool:
+    return bool(attestation) and attested(_relay_key(secret), writer, size, sha256, attestation)

@@ -32,29 +32,39 @@ class Environment:
         self._guard = Lock()
         self._session: _Session = None
 
-    def region(self) -> str:
-        """Raises RuntimeError if none is set."""
+    def region(self, otherwise: str = "") -> str:
+        """Raises RuntimeError if none is set; ``otherwise`` is for a service elsewhere, which has none of its own."""
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
             if region := self._variables.get(name):
                 return region
+        if otherwise:
+            return otherwise
         with self._guard:
             found: str | None = self._botocore().get_config_variable("region")
         if not found:
             raise RuntimeError("no AWS region to call: set AWS_REGION")
         return found
 
+    def elsewhere(self, service: str) -> str:
+        """The URL that is named for a service, without a slash at its end; "" if it is AWS's own. ``service`` is its name in
+        AWS_ENDPOINT_URL_<NAME>, in small letters."""
+        names = (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
+        return next((url.rstrip("/") for name in names if (url := self._variables.get(name))), "")
+
     def endpoint(self, service: str, region: str) -> str:
-        """A service's URL, without a slash at its end. ``service`` is its name in AWS_ENDPOINT_URL_<NAME>, in small letters; a
-        host's name has it without underscores."""
-        for name in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL"):
-            if url := self._variables.get(name):
-                return url.rstrip("/")
+        """A service's URL, without a slash at its end: ``elsewhere`` or AWS's, whose name has no underscores."""
+        if named := self.elsewhere(service):
+            return named
         domain = next((domain for prefix, domain in _DOMAINS.items() if region.startswith(prefix)), "amazonaws.com")
         return f"https://{service.replace('_', '')}.{region}.{domain}"
 
+    def bundle(self) -> str:
+        """AWS_CA_BUNDLE, the file of an own authority's certificates; "" for none."""
+        return self._variables.get("AWS_CA_BUNDLE", "")
+
     def authorities(self) -> str:
-        """The file of the certificates that are trusted: AWS_CA_BUNDLE, or the one that botocore brings."""
-        if bundle := self._variables.get("AWS_CA_BUNDLE"):
+        """The file of the certificates that are trusted: the ``bundle``, or the one that botocore brings."""
+        if bundle := self.bundle():
             return bundle
         from importlib.util import find_spec
 
@@ -81,10 +91,18 @@ class Environment:
         frozen = found.get_frozen_credentials()
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
+    def client(self, service: str, **arguments: Any) -> Any:  # noqa: ANN401 (botocore's, made at run time)
+        """A client of botocore for what it has a model of, with these credentials."""
+        with self._guard:
+            return self._botocore().create_client(service, **arguments)
+
     def _botocore(self) -> _Session:
         """The session, under the guard. Without boto3, which would be loaded for nothing but its name."""
         if self._session is None:
             from botocore.session import Session
 
             self._session = Session()
+            given = self._variables.get
+            if access_key := given("AWS_ACCESS_KEY_ID"):
+                self._session.set_credentials(access_key, given("AWS_SECRET_ACCESS_KEY"), given("AWS_SESSION_TOKEN"))
         return self._session

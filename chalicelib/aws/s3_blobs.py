@@ -24,7 +24,7 @@ from chalicelib.aws.s3_assembly import BLOCK, Assembly, Joined, Stretch, planned
 from chalicelib.aws.s3_bucket import CONTENT_TYPE, S3Bucket, refusal, translated
 from chalicelib.aws.s3_download import Download
 from chalicelib.aws.s3_multipart import SMALLEST_PART, S3Multipart
-from chalicelib.registry.keys import checked_key, checked_prefix
+from chalicelib.registry.keys import PROOFS, checked_key, checked_prefix
 from chalicelib.registry.ports import BlobMissing, PartsInvalid, Piece, ProofLong, Shown, Stored
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class S3Blobs:
         if right is None and limit is not None and size > limit:
             raise ProofLong(key)
         if right is None and self._copy_tells(size, digest):
-            copy = f"proofs/{secrets.token_hex(16)}"
+            copy = f"{PROOFS}{secrets.token_hex(16)}"
             try:
                 right = self._copy(key, copy, digest)
             finally:

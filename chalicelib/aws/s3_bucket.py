@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from chalicelib.aws.signing import Credentials, signed_url
+from chalicelib.aws.environment import Environment
+from chalicelib.aws.signing import signed_url
 from chalicelib.registry.keys import checked_key
 from chalicelib.registry.ports import BlobMissing, Clock, StoreFull
 
@@ -34,7 +35,6 @@ FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageF
 
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 Client: TypeAlias = Any  # made by botocore at run time; there are no types to import
-_Session: TypeAlias = Any
 
 
 class S3Bucket:
@@ -60,14 +60,11 @@ class S3Bucket:
         self.name = name
         self.prefix = prefix
         self._clock = clock
-        self._environment = environment
-        self._region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
-        named = (environment.get("AWS_ENDPOINT_URL_S3"), environment.get("AWS_ENDPOINT_URL"))
-        self._endpoint = (endpoint or named[0] or named[1] or "").rstrip("/")
+        self._environment = Environment(environment)
+        self._endpoint = endpoint.rstrip("/") or self._environment.elsewhere("s3")
         self._path_style = bool(self._endpoint) if path_style is None else path_style
         self._guard = Lock()
         self._client = client
-        self._session: _Session = None
 
     def where(self, key: str) -> dict[str, str]:
         """The arguments that name a key's object, in a request and as a copy's source. Raises ValueError if it is no key."""
@@ -80,8 +77,8 @@ class S3Bucket:
             self._address(),
             self.prefix + checked_key(key),
             query,
-            credentials=self._credentials(),
-            region=self._region,
+            credentials=self._environment.credentials(),
+            region=self._region(),
             moment=self._clock.now(),
             seconds=seconds,
         )
@@ -107,43 +104,24 @@ class S3Bucket:
                     # whatever is read to be believed is hashed by the reader
                     response_checksum_validation="when_required",
                 )
-                self._client = self._botocore().create_client(
+                self._client = self._environment.client(
                     "s3",
-                    region_name=self._region,
+                    region_name=self._region(),
                     endpoint_url=self._endpoint or None,
-                    verify=self._environment.get("AWS_CA_BUNDLE") or None,
+                    verify=self._environment.bundle() or None,
                     config=config,
                 )
             return self._client
 
+    def _region(self) -> str:
+        """That of AWS; stores elsewhere have none, and take the name that everybody signs with."""
+        return self._environment.region("us-east-1" if self._endpoint else "")
+
     def _address(self) -> str:
         """The bucket's URL, without a slash at the end."""
-        domain = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
-        scheme, _, host = (self._endpoint or f"https://s3.{self._region}.{domain}").partition("://")
+        endpoint = self._endpoint or self._environment.endpoint("s3", self._region())
+        scheme, _, host = endpoint.partition("://")
         return f"{scheme}://{host}/{self.name}" if self._path_style else f"{scheme}://{self.name}.{host}"
-
-    def _credentials(self) -> Credentials:
-        """Those of the environment, as on Lambda; else whatever botocore finds, which renews them itself."""
-        given = self._environment.get
-        if access_key := given("AWS_ACCESS_KEY_ID"):
-            return Credentials(access_key, given("AWS_SECRET_ACCESS_KEY", ""), given("AWS_SESSION_TOKEN", ""))
-        with self._guard:
-            found = self._botocore().get_credentials()
-        if found is None:
-            raise RuntimeError("no AWS credentials to sign a link with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        frozen = found.get_frozen_credentials()
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
-
-    def _botocore(self) -> _Session:
-        """The session, under the guard. Without boto3, which would be loaded for nothing but its name."""
-        if self._session is None:
-            from botocore.session import Session
-
-            self._session = Session()
-            given = self._environment.get
-            if access_key := given("AWS_ACCESS_KEY_ID"):
-                self._session.set_credentials(access_key, given("AWS_SECRET_ACCESS_KEY"), given("AWS_SESSION_TOKEN"))
-        return self._session
 
 
 @contextmanager

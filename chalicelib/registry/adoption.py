@@ -18,20 +18,19 @@ from enum import Enum
 from chalicelib.registry.attempts import retried
 from chalicelib.registry.blobs import Blob, Blobs
 from chalicelib.registry.errors import UploadUnknown
-from chalicelib.registry.names import Digest
+from chalicelib.registry.keys import DIRECT
+from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import EXPIRES, BlobMissing, BlobStore, Clock, ConditionFailed, Lacks, ProofLong, Update
 from chalicelib.registry.proofs import AT_ONCE
 from chalicelib.registry.records import direct_key
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.upload_records import REMEMBERED
 
-PREFIX = "direct/"
-
 _LISTED_SINGLY = 50
 """Missing blobs that are looked for one by one; of more, which no image has but any manifest may invent, all that came to the
 repository is listed instead."""
 
-_KEY = re.compile(r"direct/([0-9a-z]+)/(sha256:[0-9a-f]{64})/([0-9a-f]{32})", re.ASCII)
+_KEY = re.compile(rf"{DIRECT}([0-9a-z]+)/(sha256:[0-9a-f]{{64}})/([0-9a-f]{{32}})", re.ASCII)
 
 
 class Arrival(Enum):
@@ -84,7 +83,10 @@ class Adoption:
         if size is None or name is None:
             self._store.delete(key)
             return None
-        took: int = size
+        return self._link(direct, name, key, size)
+
+    def _link(self, direct: Direct, name: RepositoryName, key: str, size: int) -> Blob | None:
+        """Make proven bytes the repository's blob; None if the sweep has taken them up."""
         seen = Update(
             direct_key(direct.upload, direct.digest),
             set={"key": key, EXPIRES: int(self._clock.now().timestamp()) + REMEMBERED},
@@ -93,7 +95,7 @@ class Adoption:
 
         def adopt() -> Blob:
             try:
-                return self._blobs.adopt(direct.repository, name, direct.digest, key, took, also=[seen])
+                return self._blobs.adopt(direct.repository, name, direct.digest, key, size, also=[seen])
             except ConditionFailed as failed:
                 if max(failed.failed) > _LINKS:
                     raise UploadUnknown from None
@@ -114,7 +116,7 @@ class Adoption:
         missing = list(digests)
         if len(missing) <= _LISTED_SINGLY:
             return {self._catch_up(repository, digest) for digest in missing}
-        here = {direct.digest for direct in map(Direct.parse, self._keys(f"{PREFIX}{repository}/")) if direct}
+        here = {direct.digest for direct in map(Direct.parse, self._keys(f"{DIRECT}{repository}/")) if direct}
         arrivals = {self._catch_up(repository, digest) for digest in missing if digest in here}
         absent = [digest for digest in missing if digest not in here]
         held = self._blobs.held(repository, absent)
@@ -125,7 +127,7 @@ class Adoption:
 
     def _catch_up(self, repository: str, digest: Digest) -> Arrival:
         arrival = Arrival.ABSENT
-        for key in list(self._keys(f"{PREFIX}{repository}/{digest}/")):
+        for key in list(self._keys(f"{DIRECT}{repository}/{digest}/")):
             try:
                 if self.adopt(key, limit=AT_ONCE) is not None:
                     return Arrival.ADOPTED

@@ -1,8 +1,21 @@
-"""Keys of the BlobStore: what one may look like, checked by every adapter before it becomes a path or an object's name."""
+"""Keys of the BlobStore: where everything lies, and what a key may look like, which every adapter checks before it becomes a
+path or an object's name.
+
+::
+
+    data/<upload id>/<piece>                        what came by the program or a relay: upload_records.py
+    direct/<repository id>/<digest>/<upload id>     what a client put there by itself: adoption.py
+    manifests/<repository id>/<digest>/<random>     a manifest too large for the table: pushes.py
+    proofs/<random>                                 copies that a store made of objects to hash them, for as long as that takes
+
+No key is used twice. The sweep of what is left over (leftovers.py) knows each of these places.
+"""
 
 from __future__ import annotations
 
 import re
+
+DATA, DIRECT, MANIFESTS, PROOFS = "data/", "direct/", "manifests/", "proofs/"
 
 MAX_KEY = 512
 """Characters of a key at most."""

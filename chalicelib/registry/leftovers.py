@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 
-from chalicelib.registry.adoption import PREFIX, Direct
+from chalicelib.registry.adoption import Direct
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import UploadUnknown
+from chalicelib.registry.keys import DATA, DIRECT, MANIFESTS, PROOFS
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import (
     EXPIRES,
@@ -29,7 +30,6 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.pushes import MANIFESTS
 from chalicelib.registry.records import blob_key, content_key, direct_key, text
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
@@ -60,7 +60,7 @@ class Leftovers:
             if not self._is_taken(key, upload, digest):  # nor while it was closed
                 self._store.delete(key)
                 dropped += 1
-        for stored in self._old("proofs/"):
+        for stored in self._old(PROOFS):
             self._store.delete(stored.key)
             dropped += 1
         return dropped + self._drop_manifests() + self._abort_parts()
@@ -68,7 +68,7 @@ class Leftovers:
     def _candidates(self) -> Iterator[tuple[str, str, Digest | None]]:
         """Keys that might be left over, of which upload, and which digest their bytes should have, if that is known."""
         latest = int(self._clock.now().timestamp()) - GRACE
-        for stored in self._store.list("data/", f"data/{max(0, latest - WINDOW):08x}"):
+        for stored in self._store.list(DATA, f"{DATA}{max(0, latest - WINDOW):08x}"):
             _, _, rest = stored.key.partition("/")
             upload, slash, _ = rest.partition("/")
             if not slash:
@@ -76,7 +76,7 @@ class Leftovers:
             if begun_at(upload) > latest:
                 break
             yield stored.key, upload, None
-        for stored in self._old(PREFIX):
+        for stored in self._old(DIRECT):
             direct = Direct.parse(stored.key)
             if direct is not None:
                 yield stored.key, direct.upload, direct.digest
@@ -88,8 +88,8 @@ class Leftovers:
 
     def _is_taken(self, key: str, upload: str, digest: Digest | None) -> bool:
         """Is it a blob's, or that of an upload which still lives?"""
-        record = self._records.read(upload)
         if digest is None:
+            record = self._records.read(upload)
             if record is None or "ended" in record:
                 return False
             if "digest" not in record:
@@ -128,7 +128,7 @@ class Leftovers:
         if self._multipart is None:
             return 0
         latest, aborted = self._clock.now() - timedelta(seconds=GRACE), 0
-        for key, identifier, begun in list(self._multipart.unfinished("data/")):
+        for key, identifier, begun in list(self._multipart.unfinished(DATA)):
             upload = key.split("/")[1]
             record = self._records.read(upload)
             if begun <= latest and not _goes_on(record, identifier):

@@ -19,6 +19,7 @@ from enum import Enum
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
 from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, Unproven
+from chalicelib.registry.keys import MANIFESTS
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import (
@@ -60,10 +61,6 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.repositories import Repositories, Repository
-
-MANIFESTS = "manifests/"
-"""Where the bytes of large manifests lie: ``manifests/<repository id>/<digest>/<random>``, so that the sweep of the store
-finds out whether the content item still names them."""
 
 _INLINE = 256 * 1024
 """Bytes of a manifest that lies in the table itself at most; a larger one goes to the BlobStore."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chalicelib.registry.errors import RangeInvalid, RegistryError, SizeInvalid, UploadUnknown
@@ -144,29 +145,26 @@ class PartsRelay:
 
     def begin(self, ticket: Ticket, chunk: Chunk | None, length: int | None) -> Writing:
         """Let a new writer send a piece in parts. Raises RangeInvalid, SizeInvalid, UploadUnknown, Busy."""
-        begins = not ticket.size and (chunk is None or chunk.start == 0)
-        upload = fresh(ticket) if begins else take_up(self._records, self._multipart, self._records.under_way(ticket))
+        if not ticket.size and (chunk is None or chunk.start == 0):
+            # A first piece is nearly always the first: that is written without a look, on the condition that it is.
+            with suppress(RangeInvalid):
+                return self._begin(fresh(ticket), chunk, length)
+        return self._begin(take_up(self._records, self._multipart, self._records.under_way(ticket)), chunk, length)
+
+    def _begin(self, upload: Upload, chunk: Chunk | None, length: int | None) -> Writing:
         check_chunk(upload, chunk, length)
         writer = secrets.token_hex(8)
         key = piece_key(upload.id, writer)
         multipart = self._multipart.begin(key)
-        earlier = upload
         try:
-            try:
-                upload = self._records.set_writer(earlier, writer, announced(chunk), multipart)
-            except RangeInvalid:
-                if earlier.is_recorded:
-                    raise
-                earlier = take_up(self._records, self._multipart, self._records.under_way(ticket))
-                check_chunk(earlier, chunk, length)
-                upload = self._records.set_writer(earlier, writer, announced(chunk), multipart)
+            begun = self._records.set_writer(upload, writer, announced(chunk), multipart)
         except RegistryError:
             self._multipart.abort(key, multipart)
             raise
-        if earlier.multipart and earlier.multipart != multipart:
-            self._multipart.abort(earlier.writing, earlier.multipart)  # of a writer that is outrun, and had sent nothing
-        told = replace(ticket, expires_at=upload.expires_at, size=upload.size, piece=None, sha256="")
-        return Writing(told, upload.size, writer, multipart, upload.until)
+        if upload.multipart:
+            self._multipart.abort(upload.writing, upload.multipart)  # of a writer that is outrun, and had sent nothing
+        told = replace(begun.ticket, piece=None, sha256="")
+        return Writing(told, begun.size, writer, multipart, begun.until)
 
     def urls(self, writing: Writing, first: int, count: int) -> Sequence[str]:
         """Where parts ``first`` and on are to be sent; no record is read for it."""

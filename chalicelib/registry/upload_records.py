@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import RangeInvalid, SizeInvalid, UploadInvalid, UploadUnknown
+from chalicelib.registry.keys import DATA
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import (
     EXPIRES,
@@ -106,6 +107,13 @@ class Upload:
     def begun_at(self) -> int:
         return begun_at(self.id)
 
+    @property
+    def ticket(self) -> Ticket:
+        """What is known of it, to be told with its Location."""
+        piece = self.pieces[0] if len(self.pieces) == 1 else None
+        identity = (self.id, self.repository, self.name, self.account, self.expires_at)
+        return Ticket(*identity, self.size, piece, self.sha256)
+
 
 def new_identifier(now: int) -> str:
     """An upload's id, which begins with the time: so the keys of the store's ``data/`` are in the order of their uploads."""
@@ -118,7 +126,7 @@ def begun_at(identifier: str) -> int:
 
 def pieces_prefix(identifier: str) -> str:
     """What the keys of an upload's objects begin with; nothing else ever lies there."""
-    return f"data/{identifier}/"
+    return f"{DATA}{identifier}/"
 
 
 def piece_key(identifier: str, name: str = "") -> str:

@@ -27,6 +27,7 @@ from chalicelib.registry.errors import (
 from chalicelib.registry.names import ALGORITHMS, Digest
 from chalicelib.registry.ports import (
     EXPIRES,
+    Attributes,
     BlobMissing,
     BlobStore,
     Clock,
@@ -87,7 +88,10 @@ class Uploads:
 
     def get(self, ticket: Ticket) -> Upload:
         """The upload as it is now, what a dead relay left included. Raises UploadUnknown."""
-        return take_up(self._records, self._multipart, self._records.under_way(ticket))
+        return self._current(ticket)
+
+    def _current(self, upload: Ticket | Upload) -> Upload:
+        return take_up(self._records, self._multipart, self._records.under_way(upload))
 
     def append(self, ticket: Ticket, content: bytes, chunk: Chunk | None) -> Upload:
         """Add the request's body. Raises RangeInvalid, SizeInvalid, UploadUnknown, UploadInvalid, StoreFull, Busy."""
@@ -109,7 +113,7 @@ class Uploads:
         try:
             return self._records.add_piece(upload, piece, sha256)
         except RangeInvalid:
-            current = self.get(_ticket(upload))
+            current = self._current(upload)
             if piece in current.pieces:
                 return current  # it was recorded, and the table's answer was lost
             if upload.is_recorded:
@@ -154,13 +158,10 @@ class Uploads:
         """All bytes came at once and are right: no record is needed before the last one."""
         piece = self._put(upload, body)
         try:
-            blob = self._adopt(upload, digest, piece.key, piece.size)
+            return self._adopt(upload, digest, piece.key, piece.size)
         except (RegistryError, StoreFull):
             self._delete_unless_recorded(upload, piece)
             raise
-        if blob.key != piece.key:
-            self._store.delete(piece.key)  # finished before, by another piece
-        return blob
 
     def prove(self, upload: Upload, digest: Digest) -> Blob:
         """Prove a recorded upload's bytes, however long that takes, and make them the blob; see ``finish``."""
@@ -172,7 +173,7 @@ class Uploads:
             self._drop(upload, refused=str(digest))
             raise DigestMismatch(digest=str(digest))
         blob = self._adopt(upload, digest, proven, upload.size)
-        for key in {proven, *(piece.key for piece in upload.pieces)} - {blob.key}:
+        for key in {piece.key for piece in upload.pieces} - {proven, blob.key}:
             self._store.delete(key)
         return blob
 
@@ -186,20 +187,22 @@ class Uploads:
         return None if self._store.assemble(upload.pieces, key, digest) is None else key
 
     def _adopt(self, upload: Upload, digest: Digest, key: str, size: int) -> Blob:
+        """Finish the upload with proven bytes, which are dropped if it was finished before or the registry has them already."""
+
         def adopt() -> Blob:
             also = self._records.finished(upload, digest, key)
             try:
-                blob = self._blobs.adopt(upload.repository, upload.name, digest, key, size, also=also)
+                return self._blobs.adopt(upload.repository, upload.name, digest, key, size, also=also)
             except ConditionFailed:
                 current = self._records.find(upload)
                 if current.digest:
                     return self._finished(current, digest)
                 raise
-            if blob.key != key:
-                self._store.delete(key)  # the registry has these bytes already
-            return blob
 
-        return retried(adopt)
+        blob = retried(adopt)
+        if blob.key != key:
+            self._store.delete(key)
+        return blob
 
     def _finished(self, upload: Upload, digest: Digest) -> Blob:
         blob = self._blobs.find(upload.repository, digest)
@@ -221,7 +224,7 @@ class Uploads:
             attributes = self._records.read(identifier)
             if attributes is not None and number(attributes, EXPIRES) > self._records.now():
                 continue
-            dropped += self._expire(identifier, item)
+            dropped += self._expire(identifier, attributes or {}, item)
         return dropped
 
     def _unfinished(self) -> Iterator[Item]:
@@ -230,8 +233,8 @@ class Uploads:
             yield from items
             after = items[-1].key.sort
 
-    def _expire(self, identifier: str, index: Item) -> bool:
-        attributes = self._records.read(identifier) or {}  # the table may have dropped it by itself
+    def _expire(self, identifier: str, attributes: Attributes, index: Item) -> bool:
+        """``attributes`` are those of its record, none if the table has dropped it by itself."""
         try:
             self._records.end(identifier)
         except UploadUnknown:
@@ -264,10 +267,6 @@ def check_algorithm(text: str) -> None:
 
 def _is_long(upload: Upload, digest: Digest) -> bool:
     return upload.size > AT_ONCE and not (upload.sha256 and digest.algorithm == "sha256")
-
-
-def _ticket(upload: Upload) -> Ticket:
-    return Ticket(upload.id, upload.repository, upload.name, upload.account, upload.expires_at, upload.size)
 
 
 def _told(ticket: Ticket, piece: Piece) -> Upload:

@@ -15,7 +15,6 @@ from chalicelib.registry.leftovers import GRACE, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.records import blob_key, text
 from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload
-from chalicelib.wire.distribution.uploads import ticket_of
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_multipart import MemoryMultipart
@@ -49,7 +48,7 @@ class World:
         """What its Location says, which the door takes for a day."""
         if upload.expires_at <= self.clock.now().timestamp():
             raise UploadUnknown
-        return ticket_of(upload)
+        return upload.ticket
 
     # What may happen, each to upload ``u`` with content ``c``. A client is refused what is refused.
 
@@ -74,7 +73,7 @@ class World:
         upload = self.surface.registry.uploads.get(self.ticket(self.now[u]))
         rest = content[upload.size :]
         chunk = Chunk(upload.size, len(rest)) if rest else None
-        self.now[u] = self.surface.registry.uploads.append(ticket_of(upload), rest, chunk)
+        self.now[u] = self.surface.registry.uploads.append(upload.ticket, rest, chunk)
 
     def finishes(self, u: int, c: int) -> None:
         self.surface.registry.uploads.finish(self.ticket(self.now[u]), Digest.of(CONTENTS[c]))

@@ -488,7 +488,8 @@ SIGN = (
 
 def test_a_link_needs_no_client() -> None:
     program = SIGN + "assert not {'boto3', 'botocore'} & set(sys.modules), 'a client was built'"
-    environment = {"PYTHONPATH": str(ROOT), "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-3"}
+    environment = {"PYTHONPATH": str(ROOT), **keys}
     subprocess.run([sys.executable, "-c", program, "bucket", "", "data/x"], env=environment, cwd=ROOT, check=True)
 
 

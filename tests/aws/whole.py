@@ -28,7 +28,8 @@ from botocore.config import Config
 from chalicelib.aws.s3_blobs import PART, S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
-from chalicelib.registry.adoption import PREFIX, Adoption
+from chalicelib.registry.adoption import Adoption
+from chalicelib.registry.keys import DIRECT
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobStore, Multipart, Table
@@ -135,7 +136,7 @@ class Whole:
 
     def stored(self, _bucket: str, key: str) -> None:
         """What storage tells of an object, and the adoption function does, asked again as Lambda asks."""
-        if not self.adopts or not key.startswith(PREFIX):
+        if not self.adopts or not key.startswith(DIRECT):
             return
         for _ in range(TRIES):
             with suppress(Exception):  # whatever fails a function

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.leftovers import GRACE, WINDOW, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.upload_records import LIFETIME, Ticket, Upload, piece_key
+from chalicelib.registry.upload_records import LIFETIME, Upload, piece_key
 from tests.surface import Surface
 
 NAME = RepositoryName.parse("admin/app")
@@ -29,10 +29,6 @@ def begin(surface: Surface) -> Upload:
     return surface.registry.uploads.begin(surface.registry.repositories.ensure(NAME), "admin")
 
 
-def ticket_of(upload: Upload) -> Ticket:
-    return Ticket(upload.id, upload.repository, upload.name, upload.account, upload.expires_at, upload.size)
-
-
 def keys(surface: Surface) -> list[str]:
     return [stored.key for stored in surface.store.list("")]
 
@@ -48,13 +44,13 @@ def beside_a_finished_one(surface: Surface) -> str:
     upload = begin(surface)
     key = piece_key(upload.id)
     surface.store.put(key, b"chunk whose record was never written")
-    surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"layer"), body=b"layer")
+    surface.registry.uploads.finish(upload.ticket, Digest.of(b"layer"), body=b"layer")
     return key
 
 
 def beside_a_cancelled_one(surface: Surface) -> str:
     upload = begin(surface)
-    surface.registry.uploads.cancel(ticket_of(upload))
+    surface.registry.uploads.cancel(upload.ticket)
     key = piece_key(upload.id)
     surface.store.put(key, b"came late")
     return key
@@ -64,7 +60,7 @@ def known_bytes(surface: Surface) -> str:
     """Bytes that the registry had already, whose deletion did not come to pass."""
     surface.push_blob(str(NAME), b"layer")
     upload = begin(surface)
-    blob = surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"layer"), body=b"layer")
+    blob = surface.registry.uploads.finish(upload.ticket, Digest.of(b"layer"), body=b"layer")
     key = piece_key(upload.id)
     assert blob.key != key
     surface.store.put(key, b"layer")
@@ -107,8 +103,8 @@ def test_what_counts_stays(surface: Surface, leftovers: Leftovers) -> None:
     uploads = surface.registry.uploads
     in_chunks = begin(surface)
     for chunk in (b"one ", b"two"):
-        uploads.append(ticket_of(in_chunks), chunk, None)
-    uploads.finish(ticket_of(in_chunks), Digest.of(b"one two"))
+        uploads.append(in_chunks.ticket, chunk, None)
+    uploads.finish(in_chunks.ticket, Digest.of(b"one two"))
     adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
     assert adoption.adopt(unadopted(surface)) is not None
     surface.store.put("data/" + "0" * 32, b"as an earlier version kept blobs")
@@ -120,12 +116,12 @@ def test_what_counts_stays(surface: Surface, leftovers: Leftovers) -> None:
 
 
 def test_an_upload_that_goes_on_for_days_is_left_alone(surface: Surface, leftovers: Leftovers) -> None:
-    upload = surface.registry.uploads.append(ticket_of(begin(surface)), b"one ", None)
+    upload = surface.registry.uploads.append(begin(surface).ticket, b"one ", None)
     for _ in range(3):
         surface.clock.advance(LIFETIME - 60)
         assert leftovers.sweep() == 0
-        upload = surface.registry.uploads.append(ticket_of(upload), b"more ", None)
-    blob = surface.registry.uploads.finish(ticket_of(upload), Digest.of(b"one more more more "))
+        upload = surface.registry.uploads.append(upload.ticket, b"more ", None)
+    blob = surface.registry.uploads.finish(upload.ticket, Digest.of(b"one more more more "))
     assert keys(surface) == [blob.key]
     assert leftovers.sweep() == 0
 

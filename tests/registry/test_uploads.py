@@ -10,7 +10,7 @@ from chalicelib.registry.errors import DigestMismatch, RangeInvalid, UploadInval
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import EXPIRES, Delete, Piece, Update, Value
 from chalicelib.registry.records import UNFINISHED_PARTITION, upload_key
-from chalicelib.registry.upload_records import LIFETIME, MAX_PIECES, Chunk, Ticket, Upload, piece_key
+from chalicelib.registry.upload_records import LIFETIME, MAX_PIECES, Chunk, Ticket, piece_key
 from chalicelib.registry.uploads import Uploads
 from tests.surface import Surface
 
@@ -27,14 +27,8 @@ def uploads(surface: Surface) -> Uploads:
     return surface.registry.uploads
 
 
-def ticket_of(upload: Upload) -> Ticket:
-    piece = upload.pieces[0] if len(upload.pieces) == 1 else None
-    identity = (upload.id, upload.repository, upload.name, upload.account, upload.expires_at)
-    return Ticket(*identity, upload.size, piece, upload.sha256)
-
-
 def begin(surface: Surface) -> Ticket:
-    return ticket_of(surface.registry.uploads.begin(surface.registry.repositories.ensure(NAME), "admin"))
+    return surface.registry.uploads.begin(surface.registry.repositories.ensure(NAME), "admin").ticket
 
 
 def keys(surface: Surface) -> list[str]:
@@ -99,7 +93,7 @@ def test_a_chunk_out_of_place_leaves_nothing(surface: Surface, uploads: Uploads)
 
 def test_a_vouched_piece_is_adopted_where_it_lies(surface: Surface, uploads: Uploads) -> None:
     upload = uploads.append(begin(surface), b"layer", None)
-    blob = uploads.finish(ticket_of(upload), Digest.of(b"layer"))
+    blob = uploads.finish(upload.ticket, Digest.of(b"layer"))
     assert blob.key == upload.pieces[0].key
     assert keys(surface) == [blob.key]
 
@@ -107,17 +101,17 @@ def test_a_vouched_piece_is_adopted_where_it_lies(surface: Surface, uploads: Upl
 def test_a_vouched_piece_is_not_adopted_as_anything_else(surface: Surface, uploads: Uploads) -> None:
     upload = uploads.append(begin(surface), b"layer", None)
     with pytest.raises(DigestMismatch):
-        uploads.finish(ticket_of(upload), Digest.of(b"another"))
+        uploads.finish(upload.ticket, Digest.of(b"another"))
     assert keys(surface) == []
     with pytest.raises(UploadUnknown):
-        uploads.finish(ticket_of(upload), Digest.of(b"layer"))
+        uploads.finish(upload.ticket, Digest.of(b"layer"))
 
 
 def test_a_cancelled_upload_takes_nothing_whatever_its_locations_say(surface: Surface, uploads: Uploads) -> None:
     fresh = begin(surface)
     upload = uploads.append(fresh, b"layer", None)
     uploads.cancel(fresh)
-    for ticket in (fresh, ticket_of(upload)):
+    for ticket in (fresh, upload.ticket):
         with pytest.raises(UploadUnknown):
             uploads.append(ticket, b"more", None)
         for body in (b"", b"layer"):
@@ -159,5 +153,5 @@ def test_the_same_bytes_pushed_twice_are_kept_once(surface: Surface, uploads: Up
     first = uploads.finish(begin(surface), digest, body=b"layer")
     assert uploads.finish(begin(surface), digest, body=b"layer").key == first.key
     upload = uploads.append(begin(surface), b"layer", None)
-    assert uploads.finish(ticket_of(upload), digest).key == first.key
+    assert uploads.finish(upload.ticket, digest).key == first.key
     assert keys(surface) == [first.key]

@@ -21,7 +21,7 @@ from chalicelib.registry.relays import MAX_PARTS, PART, PartsRelay, StagedRelay,
 from chalicelib.registry.upload_records import Upload
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.distribution.state import Lane
-from chalicelib.wire.distribution.uploads import accepted, content_range, created, ticket_of, verified_ticket
+from chalicelib.wire.distribution.uploads import accepted, content_range, created, verified_ticket
 from chalicelib.wire.http import Response
 
 ATTESTED = "slipway-relay-1"
@@ -97,15 +97,18 @@ def abort_parts(call: Call) -> Response:
 
 
 def attested(key: str, writer: str, size: int, sha256: str, attestation: str) -> bool:
-    """Is this the attestation of a relay that holds ``key``: HMAC-SHA256, in hex, of what it says about the piece it sent?"""
+    """Is this the attestation of a relay that holds ``key``: HMAC-SHA256, in hex, of what it says about the piece it sent?
+    Without a key there is none."""
     told = f"{ATTESTED}\n{writer}\n{size}\n{sha256}".encode()
-    return hmac.compare_digest(hmac.digest(key.encode(), told, hashlib.sha256).hex().encode(), attestation.encode())
+    return bool(key) and hmac.compare_digest(
+        hmac.digest(key.encode(), told, hashlib.sha256).hex().encode(), attestation.encode()
+    )
 
 
 def _settled(call: Call, upload: Upload, digest: str | None) -> Response:
     if digest is None:
         return accepted(call, upload, Lane.RELAY)
-    return created(call.name, call.registry.uploads.finish(ticket_of(upload), Digest.parse(digest)))
+    return created(call.name, call.registry.uploads.finish(upload.ticket, Digest.parse(digest)))
 
 
 def _staged(call: Call) -> StagedRelay:

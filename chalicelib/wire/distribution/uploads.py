@@ -39,7 +39,7 @@ def begin_upload(call: Call) -> Response:
     if digest is None:
         told = accepted(call, upload, Lane.OPEN)
         return replace(told, headers={**told.headers, "Warning": call.registry.warning}) if call.registry.warning else told
-    return created(call.name, call.registry.uploads.finish(ticket_of(upload), digest, body=request.body))
+    return created(call.name, call.registry.uploads.finish(upload.ticket, digest, body=request.body))
 
 
 def large_bodies_warning(lanes: Collection[str]) -> str:
@@ -130,17 +130,10 @@ def verified_ticket(call: Call) -> Ticket:
     return ticket
 
 
-def ticket_of(upload: Upload) -> Ticket:
-    """What is known of an upload, to be told with its Location."""
-    piece = upload.pieces[0] if len(upload.pieces) == 1 else None
-    told = (upload.id, upload.repository, upload.name, upload.account, upload.expires_at)
-    return Ticket(*told, upload.size, piece, upload.sha256)
-
-
 def _progress(call: Call, upload: Upload, lane: Lane) -> dict[str, str]:
     # What a relay has begun goes on there: it may hold the last request open for longer than an application can.
     lane = Lane.RELAY if upload.writer else lane
-    state = call.registry.states.sign(ticket_of(upload), lane)
+    state = call.registry.states.sign(upload.ticket, lane)
     return {
         "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}?{PARAMETER}={state}",
         "Range": f"0-{max(0, upload.size - 1)}",

@@ -10,6 +10,7 @@ from chalicelib.registry.errors import EndpointUnknown, RegistryError, Unsupport
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.ports import Key, Table
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.rights import Rights
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.management.credentials import Authenticator, authenticated
 from chalicelib.wire.management.errors import refusal
@@ -19,7 +20,9 @@ _PROBE = Key("health", "probe")
 _REPOSITORIES = "/api/v0/repositories/"
 
 
-def management_door(repositories: Repositories, accounts: Authenticator, table: Table) -> Callable[[Request], Response | None]:
+def management_door(
+    repositories: Repositories, accounts: Authenticator, rights: Rights, table: Table
+) -> Callable[[Request], Response | None]:
     """Answers health checks to everybody, and the management API to whoever proves an account."""
 
     def manage(request: Request) -> Response:
@@ -28,9 +31,9 @@ def management_door(repositories: Repositories, accounts: Authenticator, table: 
             raise EndpointUnknown
         name = RepositoryName.parse(request.path.removeprefix(_REPOSITORIES))
         if request.method == "GET":
-            return read_repository(name, account, repositories)
+            return read_repository(name, account, repositories, rights)
         if request.method == "PATCH":
-            return change_repository(request, name, account, repositories)
+            return change_repository(request, name, account, repositories, rights)
         raise Unsupported(("GET", "PATCH"))
 
     def door(request: Request) -> Response | None:

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import json
 
-from chalicelib.registry.access import EVERY_ACTION, Account, allowed_actions
+from chalicelib.registry.access import Account, Operation
 from chalicelib.registry.errors import Denied, NameUnknown, RequestInvalid
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.repositories import PRIVATE, PUBLIC, Repositories, Repository
+from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description, Repositories, Repository
+from chalicelib.registry.rights import Rights
 from chalicelib.wire.http import Request, Response
 
 
-def read_repository(name: RepositoryName, account: Account, repositories: Repositories) -> Response:
+def read_repository(name: RepositoryName, account: Account, repositories: Repositories, rights: Rights) -> Response:
     """GET: what the repository is, to whoever may pull it. Raises NameUnknown, also where the caller may not know."""
     repository = repositories.find(name)
-    if repository is None or not allowed_actions(account, name, public=repository.is_public):
+    if repository is None or not rights.decide(account, Operation.VIEW, name).allowed:
         raise NameUnknown(str(name))
     return _answer(repository)
 
 
-def change_repository(request: Request, name: RepositoryName, account: Account, repositories: Repositories) -> Response:
+def change_repository(
+    request: Request, name: RepositoryName, account: Account, repositories: Repositories, rights: Rights
+) -> Response:
     """PATCH: JSON ``{"visibility": "public" | "private"}``, by who may do everything with it.
 
     Raises RequestInvalid, Denied, NameUnknown, Busy.
     """
-    if allowed_actions(account, name, public=False) != EVERY_ACTION:
-        raise Denied(name=str(name))
+    verdict = rights.decide(account, Operation.SET_VISIBILITY, name)
+    if not verdict.allowed:
+        raise Denied(name=str(name), reason=verdict.reason)
     try:
         changes = json.loads(request.body)
     except (ValueError, RecursionError):
         raise RequestInvalid("the body is not JSON") from None
     if changes not in ({"visibility": PUBLIC}, {"visibility": PRIVATE}):
         raise RequestInvalid('the body must be {"visibility": "public"} or {"visibility": "private"}')
-    return _answer(repositories.set_visibility(name, changes["visibility"]))
+    return _answer(repositories.change(name, Description(visibility=changes["visibility"])))
 
 
 def _answer(repository: Repository) -> Response:

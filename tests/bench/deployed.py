@@ -14,7 +14,8 @@ from pathlib import Path
 
 import boto3
 
-from infra.deploy import Account, deploy
+from infra.deploy.account import Account
+from infra.deploy.deployment import deploy
 from infra.local.edge_front import ApiFront, ApiOrigin
 from infra.local.front import serving
 from infra.package import package

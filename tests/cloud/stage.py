@@ -22,7 +22,8 @@ from typing import Any
 
 import boto3
 
-from infra.deploy import Account, Deployment, deploy
+from infra.deploy.account import Account
+from infra.deploy.deployment import Deployment, deploy
 from infra.local.distribution import ttls_of
 from infra.local.edge_front import ApiFront, ApiOrigin, EdgeFront, Origins, StorageOrigin
 from infra.local.front import serving

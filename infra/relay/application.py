@@ -48,7 +48,7 @@ class RelayApplication:
         self._name = f"{PRODUCT}-{secrets.token_hex(8)}"
         self._buffers = Buffers(settings.parts, self._pace.part)
         self._hashing = ThreadPoolExecutor(HASHING_THREADS, "hash")
-        self._storage = Storage(settings.parts, self._pace)
+        self._storage = Storage(settings, self._pace)
         self._session: aiohttp.ClientSession | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._upstream: Upstream

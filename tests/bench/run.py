@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import SubprocessError
 
-from infra.deploy import CannotDeploy
+from infra.deploy.account import CannotDeploy
 from tests.bench import cloud
 from tests.bench.cold_start import cold_starts
 from tests.bench.connections import LoadFailed

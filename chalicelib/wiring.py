@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
+from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
@@ -30,6 +32,7 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import RefreshTokens, Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
@@ -202,6 +205,16 @@ def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
     return Accounts(table(), Argon2Hasher(), clock())
+
+
+@cache
+def access_tokens() -> AccessTokens:
+    return AccessTokens(table(), accounts(), clock())
+
+
+@cache
+def credentials() -> Credentials:
+    return Credentials(accounts(), access_tokens(), Throttle(table(), clock()))
 
 
 def admin_password() -> str:

@@ -28,12 +28,13 @@ from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs, Prover
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.throttle import Throttle
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.settings import Cloud, SettingError, Settings, read_settings
@@ -247,7 +248,7 @@ def tokens() -> Tokens:
 @cache
 def token_services() -> TokenServices:
     return TokenServices(
-        accounts=accounts(),
+        credentials=credentials(),
         tokens=tokens(),
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
         rights=rights(),

@@ -9,8 +9,9 @@ from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.ports import Signer, Table
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.throttle import Throttle
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.tokens import Tokens
 from tests.frozen_clock import FrozenClock
 from tests.memory_signer import MemorySigner
 from tests.memory_table import MemoryTable

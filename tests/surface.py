@@ -38,12 +38,13 @@ from chalicelib.registry.ports import Background, BlobStore, Multipart, Signer, 
 from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes, Sparse
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.throttle import Throttle
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry
@@ -150,7 +151,7 @@ class Surface:
             issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, accounts=self.accounts, clock=self.clock
         )
         services = TokenServices(
-            accounts=self.accounts,
+            credentials=self.credentials_of,
             tokens=self.tokens,
             refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
             rights=self.registry.rights,

@@ -23,7 +23,7 @@ class SignedIn:
 
     account: Account
     limits: access.Limits | None
-    by: Literal["password", "token"]
+    by: Literal["password", "token", "federation"]
     access_token: str = ""
 
     @property

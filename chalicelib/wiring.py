@@ -47,6 +47,7 @@ from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
     from chalicelib.aws.s3_bucket import S3Bucket
+    from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
 
@@ -229,11 +230,15 @@ def admin_password() -> str:
 
 
 @cache
-def tokens() -> Tokens:
+def key_ring() -> KeyRing:
     from chalicelib.crypto.keyring import KeyRing
 
-    ring = KeyRing(table(), signer(), clock())
-    configured = settings()
+    return KeyRing(table(), signer(), clock())
+
+
+@cache
+def tokens() -> Tokens:
+    ring, configured = key_ring(), settings()
     return Tokens(
         issuer=configured.public_url,
         service=configured.service,

@@ -20,6 +20,13 @@ from tests.plain_hasher import PlainHasher
 ISSUER, SERVICE = "https://registry.test", "registry.test"
 
 
+class EverybodyStays:
+    """No account is ever deleted or locked."""
+
+    def still_active(self, name: str, issued_at: int) -> bool:
+        return True
+
+
 @dataclass
 class Instance:
     """Its parts, made as wiring makes them; ``another`` shares what instances share and remembers nothing."""
@@ -42,7 +49,7 @@ class Instance:
             signer=self.ring,
             verifier=self.ring,
             keys=self.ring,
-            accounts=self.accounts,
+            accounts=EverybodyStays(),
             clock=self.clock,
         )
         self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, self.service)

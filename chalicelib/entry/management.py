@@ -21,12 +21,12 @@ _REPOSITORIES = "/api/v0/repositories/"
 
 
 def management_door(
-    repositories: Repositories, accounts: Authenticator, rights: Rights, table: Table
+    repositories: Repositories, credentials: Authenticator, rights: Rights, table: Table
 ) -> Callable[[Request], Response | None]:
     """Answers health checks to everybody, and the management API to whoever proves an account."""
 
     def manage(request: Request) -> Response:
-        account = authenticated(request, accounts)
+        account = authenticated(request, credentials)
         if not request.path.startswith(_REPOSITORIES):
             raise EndpointUnknown
         name = RepositoryName.parse(request.path.removeprefix(_REPOSITORIES))

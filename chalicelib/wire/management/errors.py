@@ -18,6 +18,7 @@ _CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.EndpointUnknown: (404, "NO_SUCH_ENDPOINT"),
     errors.Unsupported: (405, "METHOD_NOT_ALLOWED"),
     errors.Busy: (429, "TOO_MANY_REQUESTS"),
+    errors.TooManyAttempts: (429, "TOO_MANY_REQUESTS"),
 }
 
 
@@ -28,6 +29,8 @@ def refusal(error: RegistryError) -> Response:
     headers = {"Content-Type": "application/json"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="slipway"'
+    if isinstance(error, errors.Busy | errors.TooManyAttempts):
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.Unsupported):
         headers["Allow"] = ", ".join(error.allowed)
     return Response(status, headers, json.dumps({"errors": [entry]}).encode())

@@ -47,6 +47,7 @@ from chalicelib.registry.records import (
     team_repository_key,
     text,
     text_or,
+    unchanged,
     version_of,
 )
 
@@ -149,15 +150,16 @@ class Repositories:
         enough to begin an upload. Raises NameUnknown if its namespace is being deleted; Busy."""
         return self.find_recent(name) or self.make(name)
 
-    def make(self, name: RepositoryName, also: Also = nothing_else) -> Repository:
-        """A new repository, private, with what is ``also`` to be written; or the one that is there already. Raises NameUnknown
-        if it may not be made, since its namespace is being deleted or a condition of ``also`` does not hold; Busy."""
+    def make(self, name: RepositoryName, also: Also = nothing_else, *, owned: bool = False) -> Repository:
+        """A new repository, private, with what is ``also`` to be written; or the one that is there already. ``owned`` says
+        that there has to be an account of its namespace. Raises NameUnknown if it may not be made, since its namespace is
+        being deleted or a condition of ``also`` does not hold; Busy."""
 
         record = self._record(Description())
 
         def attempt() -> Repository:
             try:
-                return self._create(name, record, also)
+                return self._create(name, record, also, owned=owned)
             except RepositoryExists:
                 found = self.find(name)
                 if found is None:
@@ -166,10 +168,12 @@ class Repositories:
 
         return retried(attempt)
 
-    def create(self, name: RepositoryName, description: Description, also: Also = nothing_else) -> Repository:
+    def create(
+        self, name: RepositoryName, description: Description, also: Also = nothing_else, *, owned: bool = False
+    ) -> Repository:
         """A new repository, private unless said otherwise. Raises RepositoryExists; NameUnknown as ``make`` does; Busy."""
         record = self._record(description)
-        return retried(lambda: self._create(name, record, also))
+        return retried(lambda: self._create(name, record, also, owned=owned))
 
     def _record(self, description: Description) -> Attributes:
         return {
@@ -181,13 +185,13 @@ class Repositories:
             VERSION: 1,
         }
 
-    def _create(self, name: RepositoryName, record: Attributes, also: Also) -> Repository:
+    def _create(self, name: RepositoryName, record: Attributes, also: Also, *, owned: bool) -> Repository:
         repository = repository_of(name, record)
         writes: list[Write] = [
             Put(repository_key(name), record, Absent()),
             Put(catalog_key(name), {}),
             Put(identity_key(repository.id), {"name": str(name)}),
-            Check(account_key(name.namespace), Lacks(DELETING)),
+            Check(account_key(name.namespace), unchanged(None) if owned else Lacks(DELETING)),
             *([Put(public_key(name), {})] if repository.is_public else []),
             *also(repository.id),
         ]

@@ -48,7 +48,7 @@ _AUTHORITY = re.compile(r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-
 _TARGET = re.compile(r"/[!-~]*", re.ASCII)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[ -~]*", re.ASCII)
-_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "expect"})
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent", "expect"})
 _NO_HEADERS: Mapping[str, str] = {}
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
@@ -228,14 +228,14 @@ def _left(deadline: float) -> float:
 
 def _request(place: _Place, method: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """The request's bytes. Headers that would be two requests, or another one's, are a failure."""
-    sent = {"Host": place.authority, "Connection": "close", "Accept-Encoding": "identity", "Content-Length": str(len(body))}
+    sent = {"Host": place.authority, "Connection": "close", "Accept-Encoding": "identity", "User-Agent": "slipway"}
+    if method != "GET":
+        sent["Content-Length"] = str(len(body))
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or name.lower() in _OURS:
             raise WebFailure("not a header to send")
         sent[name] = value
     if method not in {"GET", "POST"}:
         raise WebFailure(f"not a method to ask with: {method}")
-    if method == "GET":
-        del sent["Content-Length"]
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     return f"{method} {place.target} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body

@@ -412,4 +412,4 @@ class Web(Protocol):
 
     def fetch(self, url: str, *, method: str = "GET", headers: Mapping[str, str] = _NO_HEADERS, body: bytes = b"") -> WebAnswer:
         """One request to an https URL on the public internet, bounded in time and size, following no redirect. Host,
-        Connection and Content-Length are the adapter's. Raises WebFailure."""
+        Connection and the like are the adapter's. Raises WebFailure."""

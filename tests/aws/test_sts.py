@@ -350,6 +350,8 @@ FILE = '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
         answer().replace(
             "<ResponseMetadata>", "<GetCallerIdentityResult><Arn>a</Arn></GetCallerIdentityResult><ResponseMetadata>"
         ),
+        answer().replace("<Arn>", "<Arn>arn:aws:sts::999999999999:assumed-role/a/b</Arn><Arn>"),
+        answer().replace("<ResponseMetadata>", "<GetCallerIdentityResult/><ResponseMetadata>"),
         answer(account="999999999999"),
         answer(account=""),
         answer(arn="arn:aws:sts::999999999999:assumed-role/ci/run-1"),

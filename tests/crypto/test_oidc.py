@@ -231,6 +231,15 @@ def test_payloads_that_are_hard_to_read(issuers: Issuers, payload: bytes) -> Non
     issuers.refused(f"{jose.encode(json.dumps({'alg': 'RS256', 'kid': 'rsa'}).encode())}.{jose.encode(payload)}.AA")
 
 
+def test_what_is_no_json_is_no_claim(issuers: Issuers) -> None:
+    assert "no signed JSON" in issuers.refused(signed({"more": float("nan")}))
+
+
+def test_a_key_set_without_end_is_not_used() -> None:
+    assert "at most 100" in Issuers([*KEYS, *({} for _ in range(97))]).refused(signed())
+    Issuers([*KEYS, *({} for _ in range(96))]).prove(signed())
+
+
 def test_a_token_that_is_too_long_is_not_read(issuers: Issuers) -> None:
     issuers.refused(signed({"more": "x" * MAX_TOKEN}))
     assert issuers.web.asked == []

@@ -277,6 +277,7 @@ def test_no_spelling_of_a_number_is_a_name(host: str) -> None:
     "url",
     [
         "http://issuer.test/",
+        "http://issuer.test:443/",
         "https://issuer.test:8443/",
         "https://issuer.test:80/",
         "https://issuer.test:0/",
@@ -452,7 +453,7 @@ def test_a_name_without_addresses_is_a_failure() -> None:
         + (b"1000\r\n" + b"x" * 4096 + b"\r\n") * 70,
         HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
         HEAD + b"X: a\r\n" * 1_000 + b"\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000 + OK,
     ],
     ids=["announced", "unannounced", "chunks", "long header", "many headers", "continue"],
 )
@@ -476,6 +477,16 @@ def test_an_answer_that_is_too_large_is_a_failure(start: Start, authority: Autho
 def test_an_answer_that_is_broken_is_a_failure(start: Start, authority: Authority, answer: bytes) -> None:
     with pytest.raises(WebFailure):
         Paths([PUBLIC], server=start(answer)).client(authority).fetch("https://issuer.test/")
+
+
+def test_an_answer_that_somebody_cut_off_is_a_failure(start: Start, authority: Authority) -> None:
+    """Without an announced length only TLS tells the end of an answer from the end of the connection."""
+
+    def cut(connection: socket.socket, _stopping: Event) -> None:
+        connection.sendall(HEAD + b"\r\n{}")
+
+    with pytest.raises(WebFailure):
+        Paths([PUBLIC], server=start(cut)).client(authority).fetch("https://issuer.test/")
 
 
 # --------------------------------------------------------------------------------------------------------- what is asked
@@ -505,7 +516,9 @@ def test_what_is_sent(start: Start, authority: Authority) -> None:
     assert "\r\nAccept: text/plain\r\n" in first
     assert "Content-Length" not in first
     assert second.startswith("POST / HTTP/1.1\r\n")
-    assert second.endswith("Content-Length: 3\r\n\r\na=b")
+    assert second.endswith("\r\nContent-Length: 3\r\n\r\na=b")
+    for request in (first, second):
+        assert request.count("\r\nUser-Agent: slipway\r\n") == request.count("\r\nHost: ") == 1
     with pytest.raises(WebFailure):
         client.fetch("https://issuer.test", method="DELETE")
 
@@ -553,6 +566,15 @@ def test_a_host_without_a_port_is_allowed_on_the_scheme_s_own_alone() -> None:
         with pytest.raises(WebFailure):
             client.fetch(url)
     assert paths.connected == ["10.0.0.7:443", "10.0.0.7:80"]
+
+
+@pytest.mark.parametrize("allowed", ["gitlab.corp.test:443", "gitlab.corp.test"])
+@pytest.mark.parametrize("url", ["https://gitlab.corp.test/", "https://gitlab.corp.test:443/"])
+def test_the_port_of_https_may_be_spelled_out(allowed: str, url: str) -> None:
+    paths = Paths(["10.0.0.7"])
+    with pytest.raises(WebFailure):
+        paths.client(allowed=allowed).fetch(url)
+    assert paths.connected == ["10.0.0.7:443"]
 
 
 def test_a_redirect_from_an_allowed_host_is_not_followed_either(start: Start) -> None:

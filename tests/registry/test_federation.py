@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from chalicelib.registry.federation import (
     checked,
     matches,
 )
+from chalicelib.registry.ports import Write
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable
 
@@ -211,6 +212,51 @@ def test_a_robot_has_twenty_rules_at_most_and_room_again_after_a_delete(rules: T
     rules.put("1", RULE)
     with pytest.raises(RequestInvalid):
         rules.put("1", replace(RULE, name="rule-0"))
+
+
+class Overtaken(MemoryTable):
+    """Lets somebody else go first, once, before the next transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: Callable[[], object] | None = None
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        first, self.first = self.first, None
+        if first is not None:
+            first()
+        super().transact(writes)
+
+
+@pytest.mark.parametrize("there", [MAX_RULES - 1, 0])
+def test_two_that_are_made_at_once_are_not_both_the_last(there: int) -> None:
+    table = Overtaken()
+    rules = TrustRules(table, FrozenClock())
+    for number in range(there):
+        rules.put("1", replace(RULE, name=f"rule-{number}"))
+    table.first = lambda: rules.put("1", replace(RULE, name="overtaking"))
+    if there:
+        with pytest.raises(RequestInvalid):
+            rules.put("1", RULE)
+    else:
+        rules.put("1", RULE)
+        for number in range(MAX_RULES - 2):
+            rules.put("1", replace(RULE, name=f"rule-{number}"))
+        with pytest.raises(RequestInvalid):
+            rules.put("1", replace(RULE, name="more"))
+    assert len(rules.list("1", limit=100)) == MAX_RULES
+
+
+def test_a_rule_that_is_changed_while_it_is_changed_keeps_every_version() -> None:
+    table = Overtaken()
+    rules = TrustRules(table, FrozenClock())
+    rules.put("1", RULE)
+    table.first = lambda: rules.put("1", replace(RULE, subject="changed"), if_version=1)
+    with pytest.raises(PreconditionFailed):
+        rules.delete("1", "main", if_version=1)
+    stored = rules.get("1", "main")
+    assert stored is not None
+    assert (stored.version, stored.subject) == (2, "changed")
 
 
 def test_rules_that_are_made_at_once_are_counted_right(rules: TrustRules) -> None:

@@ -399,7 +399,7 @@ def test_a_server_that_drips_is_given_up(start: Start, authority: Authority, beg
     started = time.monotonic()
     with pytest.raises(WebFailure):
         paths.client(authority, seconds=0.4).fetch("https://issuer.test/")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
 
 
 def test_a_server_that_never_shakes_hands_is_given_up(authority: Authority) -> None:
@@ -477,6 +477,46 @@ def test_an_answer_that_is_too_large_is_a_failure(start: Start, authority: Autho
 def test_an_answer_that_is_broken_is_a_failure(start: Start, authority: Authority, answer: bytes) -> None:
     with pytest.raises(WebFailure):
         Paths([PUBLIC], server=start(answer)).client(authority).fetch("https://issuer.test/")
+
+
+PIECES = st.sampled_from(
+    [
+        HEAD,
+        b"HTTP/1.0 200\r\n",
+        b"HTTP/9 -1 x\r\n",
+        b"\r\n",
+        b"\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Length: -5\r\n",
+        b"Content-Length: 3\r\n",
+        b"Content-Length: " + b"9" * 5000 + b"\r\n",
+        b"-1\r\n",
+        b"5\r\nab",
+        b"ffffffffffffffff\r\n",
+        b"0\r\n",
+        b"HTTP/1.1 100 Continue\r\n",
+        b": \r\n",
+        b" x\r\n",
+        b"a\x00b: \xff\r\n",
+    ]
+)
+
+
+@given(st.binary(max_size=200) | st.lists(PIECES | st.binary(max_size=5), max_size=12).map(b"".join))
+def test_whatever_a_server_says_is_an_answer_or_a_failure(answer: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(answer)
+        theirs.shutdown(socket.SHUT_WR)
+        client = PublicHttps(
+            allowed_hosts=frozenset({"issuer.test"}),
+            resolve=lambda _host, _port: ["127.0.0.1"],
+            connect=lambda _address, _port, _seconds: ours,
+        )
+        try:
+            assert len(client.fetch("http://issuer.test/").body) <= len(answer)
+        except WebFailure:
+            assert ours.fileno() == -1, "it is closed"
 
 
 def test_an_answer_that_somebody_cut_off_is_a_failure(start: Start, authority: Authority) -> None:

@@ -71,6 +71,15 @@ _SHARED: Mapping[str, _Shared] = {
         re.compile(r"project_path:[^*/:]+/"),
         frozenset({"project_path", "project_id", "namespace_path", "namespace_id"}),
     ),
+    "https://agent.buildkite.com": _Shared(
+        re.compile(r"organization:[^*:]+:"),
+        frozenset({"organization_id", "organization_slug"}),
+    ),
+    "https://app.terraform.io": _Shared(
+        re.compile(r"organization:[^*:]+:"),
+        frozenset({"terraform_organization_id", "terraform_organization_name"}),
+    ),
+    "https://accounts.google.com": _Shared(re.compile(r"[^*]+\Z"), frozenset({"email", "hd"})),
 }
 
 

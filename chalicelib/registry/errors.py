@@ -233,6 +233,12 @@ class Denied(RegistryError):
     message = "access to the resource is denied"
 
 
+class PreconditionFailed(RegistryError):
+    """The thing has changed since the caller saw it, or is there no more."""
+
+    message = "this has been changed by somebody else; read it again"
+
+
 class Unsupported(RegistryError):
     """A method that the resource does not have; ``allowed`` are those it has."""
 

@@ -16,6 +16,7 @@ _CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.NameInvalid: (400, "INVALID_REPOSITORY_NAME"),
     errors.RequestInvalid: (400, "INVALID_JSON"),
     errors.EndpointUnknown: (404, "NO_SUCH_ENDPOINT"),
+    errors.PreconditionFailed: (412, "PRECONDITION_FAILED"),
     errors.Unsupported: (405, "METHOD_NOT_ALLOWED"),
     errors.Busy: (429, "TOO_MANY_REQUESTS"),
     errors.TooManyAttempts: (429, "TOO_MANY_REQUESTS"),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.s3_bucket import S3Bucket
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.wire.management.services import Management
 
 
 Port = TypeVar("Port")
@@ -198,6 +199,11 @@ def rights() -> Rights:
 
 
 @cache
+def creations() -> Creations:
+    return Creations(repositories(), rights(), configuration(), events())
+
+
+@cache
 def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
@@ -239,6 +245,24 @@ def token_services() -> TokenServices:
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
         rights=rights(),
         realm=settings().realm,
+    )
+
+
+@cache
+def management() -> Management:
+    from chalicelib.registry.teams import Teams
+    from chalicelib.wire.management.services import Management
+
+    return Management(
+        credentials=accounts(),
+        accounts=accounts(),
+        organizations=organizations(),
+        teams=Teams(table(), accounts(), clock()),
+        repositories=repositories(),
+        creations=creations(),
+        rights=rights(),
+        events=events(),
+        configuration=configuration(),
     )
 
 
@@ -296,7 +320,7 @@ def registry() -> Registry:
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
         rights=rights(),
-        creations=Creations(repositories(), rights(), configuration(), events()),
+        creations=creations(),
         events=events(),
         states=UploadStates(upload_keys, clock()),
         staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),

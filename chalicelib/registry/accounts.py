@@ -373,11 +373,17 @@ class Accounts:
         return known[1] if known is not None and is_fresh else self.read(name)
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
-        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name."""
-        names = [item.key.sort for item in self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)]
+        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name; fewer only at the end."""
+        page: list[Account] = []
+        while len(page) < limit and (items := self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)):
+            after = items[-1].key.sort
+            page += [account for account in self.several([item.key.sort for item in items]) if not account.is_deleting]
+        return page[:limit]
+
+    def several(self, names: Sequence[str]) -> Sequence[Account]:
+        """Those of these names (as they are kept) that there are, also while they are being deleted. One batch."""
         found = self._table.batch_get([account_key(name) for name in names])
-        accounts = [_account(found[key]) for key in map(account_key, names) if key in found]
-        return [account for account in accounts if not account.is_deleting]
+        return [_account(found[key]) for key in map(account_key, names) if key in found]
 
     def _learn(self, name: str, account: Account | None) -> Account | None:
         self._known.put(name, (self._clock.now().timestamp(), account))

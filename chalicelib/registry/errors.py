@@ -251,6 +251,17 @@ class RequestInvalid(RegistryError):
     message = "the request is not valid"
 
 
+class ParameterInvalid(RegistryError):
+    """A query parameter or a header that does not hold what it is for; ``parameter`` names it."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message, parameter=parameter)
+
+
+class MediaTypeInvalid(RegistryError):
+    message = "the body must be JSON: send Content-Type: application/json"
+
+
 class TooManyTags(RegistryError):
     message = "too many tags in one request"
 

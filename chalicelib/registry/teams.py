@@ -32,6 +32,7 @@ from chalicelib.registry.ports import (
     ConditionFailed,
     Delete,
     Equals,
+    Item,
     Key,
     Put,
     Table,
@@ -120,16 +121,25 @@ class Teams:
             raise TeamUnknown(name)
         return team
 
+    def exists(self, org: Account, name: str) -> bool:
+        """Is there such a team, even one that is being deleted?"""
+        return self._find(org, name) is not None
+
     def _find(self, org: Account, name: str) -> Team | None:
         attributes = self._table.get(team_key(org.id, name))
         return None if attributes is None else _team(name, attributes)
 
     def page(self, org: Account, after: str, limit: int) -> Sequence[Team]:
-        """Up to ``limit`` teams beyond the name ``after``, in order of name."""
+        """Up to ``limit`` teams beyond the name ``after``, in order of name; fewer only at the end."""
+        page: list[Team] = []
         start = f"team/{after}" if after else ""
-        items = self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
-        teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
-        return [team for team in teams if not team.is_deleting]
+        while len(page) < limit and (
+            items := self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
+        ):
+            start = items[-1].key.sort
+            teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
+            page += [team for team in teams if not team.is_deleting]
+        return page[:limit]
 
     def describe(self, org: Account, name: str, description: str, version: int | None = None) -> Team:
         """Raises TeamUnknown, VersionMismatch, Busy."""
@@ -265,9 +275,16 @@ class Teams:
         return sorted(granted, key=lambda entry: entry.team)
 
     def repositories(self, team: Team, after: str, limit: int) -> Sequence[Granted]:
-        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on."""
+        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the end."""
+        page: list[Granted] = []
         start = f"repository/{after}" if after else ""
-        items = self._table.query(team_contents(team.id), prefix="repository/", after=start, limit=limit)
+        partition = team_contents(team.id)
+        while len(page) < limit and (items := self._table.query(partition, prefix="repository/", after=start, limit=limit)):
+            start = items[-1].key.sort
+            page += self._still_there(team, items)
+        return page[:limit]
+
+    def _still_there(self, team: Team, items: Sequence[Item]) -> Sequence[Granted]:
         names = [item.key.sort.removeprefix("repository/") for item in items]
         found = self._table.batch_get([repository_key(RepositoryName(name)) for name in names])
         return [

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.wire.management.services import Management
 
 
 Port = TypeVar("Port")
@@ -203,6 +204,11 @@ def rights() -> Rights:
 
 
 @cache
+def creations() -> Creations:
+    return Creations(repositories(), rights(), configuration(), events())
+
+
+@cache
 def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
@@ -262,6 +268,25 @@ def token_services() -> TokenServices:
 
 
 @cache
+def management() -> Management:
+    from chalicelib.registry.teams import Teams
+    from chalicelib.wire.management.services import Management
+
+    return Management(
+        credentials=credentials(),
+        access_tokens=access_tokens(),
+        accounts=accounts(),
+        organizations=organizations(),
+        teams=Teams(table(), accounts(), clock()),
+        repositories=repositories(),
+        creations=creations(),
+        rights=rights(),
+        events=events(),
+        configuration=configuration(),
+    )
+
+
+@cache
 def blobs() -> Blobs:
     return Blobs(table(), blob_store(), repositories())
 
@@ -315,7 +340,7 @@ def registry() -> Registry:
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
         rights=rights(),
-        creations=Creations(repositories(), rights(), configuration(), events()),
+        creations=creations(),
         events=events(),
         states=UploadStates(upload_keys, clock()),
         staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),

@@ -43,6 +43,7 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
@@ -51,6 +52,7 @@ from chalicelib.wire.distribution.call import Registry
 from chalicelib.wire.distribution.relays import attested
 from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request, Response
+from chalicelib.wire.management.services import Management
 from chalicelib.wire.token import TokenServices
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
@@ -157,12 +159,27 @@ class Surface:
             rights=self.registry.rights,
             realm=f"{URL}/auth/token",
         )
+        self.organizations = Organizations(self.table, self.accounts)
+        self.teams = Teams(self.table, self.accounts, self.clock)
+        self.configuration = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
+        self.management = Management(
+            credentials=self.credentials_of,
+            access_tokens=self.access_tokens,
+            accounts=self.accounts,
+            organizations=self.organizations,
+            teams=self.teams,
+            repositories=self.registry.repositories,
+            creations=self.registry.creations,
+            rights=self.registry.rights,
+            events=self.registry.events,
+            configuration=self.configuration,
+        )
         self.app = Application(
             "slipway-under-test",
             (
                 distribution_door(self.registry, self.tokens, f"{URL}/auth/token", SERVICE),
                 token_door(services),
-                management_door(self.registry.repositories, self.credentials_of, self.registry.rights, self.table),
+                management_door(lambda: self.management, self.table),
             ),
             RequestLog(Logged.ALL, self.logger),
         )

@@ -100,8 +100,8 @@ def interleaved(
     first: Callable[[World], object],
     second: Callable[[World], object],
 ) -> Iterator[tuple[World, str, str]]:
-    """For each call of the table that ``first`` makes, a world in which ``second`` happened just before it, and what each of them
-    was refused with; at last one in which it happened after all of them."""
+    """For each call of the table that ``first`` makes, a world in which ``second`` happened just before it, and what each
+    of them was refused with; at last one in which it happened after all of them."""
     for nth in count(1):
         world = make()
         refused: list[str] = []

@@ -421,17 +421,17 @@ class Accounts:
         return known[1] if known is not None and is_fresh else self.read(name)
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
-        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name."""
+        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name; fewer only at the end."""
         page: list[Account] = []
         while len(page) < limit and (items := self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)):
-            keys = [account_key(item.key.sort) for item in items]
-            found = self._table.batch_get(keys)
-            accounts = [_account(found[key]) for key in keys if key in found]
-            page += [account for account in accounts if not account.is_deleting]
             after = items[-1].key.sort
-            if len(items) < limit:
-                break
+            page += [account for account in self.several([item.key.sort for item in items]) if not account.is_deleting]
         return page[:limit]
+
+    def several(self, names: Sequence[str]) -> Sequence[Account]:
+        """Those of these names (as they are kept) that there are, also while they are being deleted. One batch."""
+        found = self._table.batch_get([account_key(name) for name in names])
+        return [_account(found[key]) for key in map(account_key, names) if key in found]
 
     def _learn(self, name: str, account: Account | None) -> Account | None:
         self._known.put(name, (self._clock.now().timestamp(), account))

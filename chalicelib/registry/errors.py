@@ -233,12 +233,6 @@ class Denied(RegistryError):
     message = "access to the resource is denied"
 
 
-class PreconditionFailed(RegistryError):
-    """The thing has changed since the caller saw it, or is there no more."""
-
-    message = "this has been changed by somebody else; read it again"
-
-
 class Unsupported(RegistryError):
     """A method that the resource does not have; ``allowed`` are those it has."""
 
@@ -255,6 +249,17 @@ class EndpointUnknown(RegistryError):
 
 class RequestInvalid(RegistryError):
     message = "the request is not valid"
+
+
+class ParameterInvalid(RegistryError):
+    """A query parameter or a header that does not hold what it is for; ``parameter`` names it."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message, parameter=parameter)
+
+
+class MediaTypeInvalid(RegistryError):
+    message = "the body must be JSON: send Content-Type: application/json"
 
 
 class TooManyTags(RegistryError):

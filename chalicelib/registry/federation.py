@@ -22,7 +22,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from chalicelib.registry.attempts import retried
-from chalicelib.registry.errors import PreconditionFailed, RequestInvalid, Unauthenticated
+from chalicelib.registry.errors import RequestInvalid, Unauthenticated, VersionMismatch
 from chalicelib.registry.ports import Absent, Attributes, Clock, Delete, Equals, Key, Put, Table
 from chalicelib.registry.records import Malformed, number, text
 
@@ -218,7 +218,7 @@ class TrustRules:
 
     def put(self, robot_id: str, rule: TrustRule, if_version: int | None = None) -> TrustRule:
         """Make the rule, or another one of this name over it; as it is then stored. ``if_version`` is the version that the
-        caller has seen. Raises RequestInvalid, also for one rule too many; PreconditionFailed; Busy."""
+        caller has seen. Raises RequestInvalid, also for one rule too many; VersionMismatch; Busy."""
         checked(rule)
 
         def write() -> TrustRule:
@@ -260,7 +260,7 @@ class TrustRules:
         return [_rule(item.key.sort.removeprefix(_PREFIX), item.attributes) for item in items]
 
     def delete(self, robot_id: str, name: str, if_version: int | None = None) -> bool:
-        """Take the rule away; False if there was none. Raises PreconditionFailed, Busy."""
+        """Take the rule away; False if there was none. Raises VersionMismatch, Busy."""
 
         def write() -> bool:
             rule = self.get(robot_id, name)
@@ -301,7 +301,7 @@ def _counted(robot_id: str, count: int | None, by: int) -> Put:
 
 def _check_version(rule: TrustRule | None, if_version: int | None) -> None:
     if if_version is not None and (rule is None or rule.version != if_version):
-        raise PreconditionFailed
+        raise VersionMismatch
 
 
 def _attributes(rule: TrustRule) -> Attributes:

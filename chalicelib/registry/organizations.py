@@ -166,6 +166,18 @@ class Organizations:
             return Membership.STRANGER
         return Membership.OWNER if flag(attributes, "is_admin") else Membership.MEMBER
 
+    def robots(self, org: Account, after: str, limit: int) -> Sequence[Account]:
+        """Up to ``limit`` robots beyond the name ``after``, in order of name; fewer only at the end."""
+        page: list[Account] = []
+        start = f"robot/{after}" if after else ""
+        while len(page) < limit and (
+            items := self._table.query(organization(org.id), prefix="robot/", after=start, limit=limit)
+        ):
+            start = items[-1].key.sort
+            robots = self._accounts.several([last_segment(item.key.sort) for item in items])
+            page += [robot for robot in robots if robot.organization == org.id and not robot.is_deleting]
+        return page[:limit]
+
     # ------------------------------------------------------------------------------------------------ deleting accounts
 
     def delete_account(self, name: str, version: int | None = None) -> None:

@@ -129,6 +129,10 @@ class Teams:
             raise TeamUnknown(name)
         return team
 
+    def exists(self, org: Account, name: str) -> bool:
+        """Is there such a team, even one that is being deleted?"""
+        return self._find(org, name) is not None
+
     def _find(self, org: Account, name: str) -> Team | None:
         try:
             parsed = parse_team_name(name)
@@ -138,19 +142,16 @@ class Teams:
         return None if attributes is None else _team(parsed, attributes)
 
     def page(self, org: Account, after: str, limit: int) -> Sequence[Team]:
-        """Up to ``limit`` teams beyond the name ``after``, in order of name."""
+        """Up to ``limit`` teams beyond the name ``after``, in order of name; fewer only at the end."""
         page: list[Team] = []
         start = f"team/{after}" if after else ""
-        while len(page) < limit and (items := self._query(organization(org.id), "team/", start, limit)):
+        while len(page) < limit and (
+            items := self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
+        ):
+            start = items[-1].key.sort
             teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
             page += [team for team in teams if not team.is_deleting]
-            if len(items) < limit:
-                break
-            start = items[-1].key.sort
         return page[:limit]
-
-    def _query(self, partition: str, prefix: str, after: str, limit: int) -> Sequence[Item]:
-        return self._table.query(partition, prefix=prefix, after=after, limit=limit)
 
     def describe(self, org: Account, name: str, description: str, version: int | None = None) -> Team:
         """Raises TeamUnknown, VersionMismatch, Busy."""
@@ -308,21 +309,24 @@ class Teams:
         return sorted(granted, key=lambda entry: entry.team)
 
     def repositories(self, team: Team, after: str, limit: int) -> Sequence[Granted]:
-        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on."""
+        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the
+        end."""
         page: list[Granted] = []
         start = f"repository/{after}" if after else ""
-        while len(page) < limit and (items := self._query(team_contents(team.id), "repository/", start, limit)):
-            names = [item.key.sort.removeprefix("repository/") for item in items]
-            found = self._table.batch_get([repository_key(RepositoryName(name)) for name in names])
-            page += [
-                Granted(team.name, _level(item.attributes), name)
-                for item, name in zip(items, names, strict=True)
-                if _has_id(found, repository_key(RepositoryName(name)), text(item.attributes, "id"))
-            ]
-            if len(items) < limit:
-                break
+        partition = team_contents(team.id)
+        while len(page) < limit and (items := self._table.query(partition, prefix="repository/", after=start, limit=limit)):
             start = items[-1].key.sort
+            page += self._still_there(team, items)
         return page[:limit]
+
+    def _still_there(self, team: Team, items: Sequence[Item]) -> Sequence[Granted]:
+        names = [item.key.sort.removeprefix("repository/") for item in items]
+        found = self._table.batch_get([repository_key(RepositoryName(name)) for name in names])
+        return [
+            Granted(team.name, _level(item.attributes), name)
+            for item, name in zip(items, names, strict=True)
+            if _has_id(found, repository_key(RepositoryName(name)), text(item.attributes, "id"))
+        ]
 
 
 def _has_id(found: Mapping[Key, Attributes], key: Key, identifier: str) -> bool:

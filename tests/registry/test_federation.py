@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.registry.errors import Busy, PreconditionFailed, RequestInvalid, Unauthenticated
+from chalicelib.registry.errors import Busy, RequestInvalid, Unauthenticated, VersionMismatch
 from chalicelib.registry.federation import (
     AWS,
     AWS_STS,
@@ -179,11 +179,11 @@ def test_a_rule_is_stored_and_changed_by_who_has_seen_it(rules: TrustRules) -> N
     second = rules.put("1", replace(RULE, subject="other"), if_version=1)
     assert (second.version, second.subject, second.created_at) == (2, "other", first.created_at)
     for wrong in (1, 3):
-        with pytest.raises(PreconditionFailed):
+        with pytest.raises(VersionMismatch):
             rules.put("1", RULE, if_version=wrong)
-        with pytest.raises(PreconditionFailed):
+        with pytest.raises(VersionMismatch):
             rules.delete("1", "main", if_version=wrong)
-    with pytest.raises(PreconditionFailed):
+    with pytest.raises(VersionMismatch):
         rules.put("1", replace(RULE, name="none"), if_version=1)
     assert rules.delete("1", "main", if_version=2)
     assert not rules.delete("1", "main")
@@ -258,7 +258,7 @@ def test_a_rule_that_is_changed_while_it_is_changed_keeps_every_version() -> Non
     rules = TrustRules(table, FrozenClock())
     rules.put("1", RULE)
     table.first = lambda: rules.put("1", replace(RULE, subject="changed"), if_version=1)
-    with pytest.raises(PreconditionFailed):
+    with pytest.raises(VersionMismatch):
         rules.delete("1", "main", if_version=1)
     stored = rules.get("1", "main")
     assert stored is not None

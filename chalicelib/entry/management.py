@@ -13,6 +13,8 @@ from chalicelib.wire.http import Request, Response
 if TYPE_CHECKING:
     from chalicelib.wire.management.services import Management
 
+HEALTH = frozenset({"/_ping", "/health"})
+
 _PROBE = Key("health", "probe")
 
 
@@ -20,7 +22,7 @@ def management_door(services: Callable[[], Management], table: Table) -> Callabl
     """Answers health checks to everybody, and the management API. ``services`` is asked for them at each request."""
 
     def door(request: Request) -> Response | None:
-        if request.path in {"/_ping", "/health"}:
+        if request.path in HEALTH:
             return _health(_answers(table))
         if not request.path.startswith(("/api/v0/", "/enzi/v0/")):
             return None

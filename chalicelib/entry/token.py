@@ -11,7 +11,7 @@ from chalicelib.wire.token import TokenServices, get_ca_certificate, get_keys, g
 
 _Endpoint = Callable[[Request, TokenServices], Response]
 
-_ENDPOINTS: Mapping[str, Mapping[str, _Endpoint]] = {
+ENDPOINTS: Mapping[str, Mapping[str, _Endpoint]] = {
     "/auth/token": {"GET": get_token, "POST": post_token},
     "/ca": {"GET": get_ca_certificate, "HEAD": get_ca_certificate},
     "/.well-known/jwks.json": {"GET": get_keys, "HEAD": get_keys},
@@ -22,7 +22,7 @@ def token_door(services: TokenServices) -> Callable[[Request], Response | None]:
     """Answers the token service's paths; who may have what is decided by the endpoints themselves."""
 
     def door(request: Request) -> Response | None:
-        endpoints = _ENDPOINTS.get(request.path)
+        endpoints = ENDPOINTS.get(request.path)
         if endpoints is None:
             return None
         try:

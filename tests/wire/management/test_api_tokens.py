@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ NO_ACCOUNT = (404, "NO_SUCH_ACCOUNT")
 NO_TOKEN = (404, "NO_SUCH_TOKEN")
 
 
-def make(house: House, by: str, query: str = "", **body: object) -> dict[str, str]:
-    made: dict[str, str] = house.expect(201, "POST", f"{TOKENS}{query}", {"tokenLabel": "x", **body}, by=by)
+def make(house: House, by: str, query: str = "", **body: object) -> dict[str, Any]:
+    made: dict[str, Any] = house.expect(201, "POST", f"{TOKENS}{query}", {"tokenLabel": "x", **body}, by=by)
     return made
 
 

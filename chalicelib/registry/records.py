@@ -88,6 +88,10 @@ REVISION = "revision"
 VERSION = "version"
 DELETING = "deleting"
 """On an account or a team that is being deleted: nothing is added to it any more."""
+ENDING = "ending"
+"""On an account whose deletion is not taken back any more: what it has is being given up."""
+WAS_ACTIVE = "was_active"
+"""On an account that is being deleted: whether it was active before, for as long as that may be taken back."""
 REFERENCED = "referenced"
 
 

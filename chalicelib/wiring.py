@@ -269,6 +269,7 @@ def token_services() -> TokenServices:
 
 @cache
 def management() -> Management:
+    from chalicelib.registry.federation import TrustRules
     from chalicelib.registry.teams import Teams
     from chalicelib.wire.management.services import Management
 
@@ -283,6 +284,7 @@ def management() -> Management:
         rights=rights(),
         events=events(),
         configuration=configuration(),
+        trust=TrustRules(table(), clock()),
     )
 
 

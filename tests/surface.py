@@ -30,6 +30,7 @@ from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.federation import TrustRules
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
@@ -173,6 +174,7 @@ class Surface:
             rights=self.registry.rights,
             events=self.registry.events,
             configuration=self.configuration,
+            trust=TrustRules(self.table, self.clock),
         )
         self.app = Application(
             "slipway-under-test",

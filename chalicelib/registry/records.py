@@ -48,6 +48,8 @@ another repository later, an id never.
         robot/<robot>                               (index)
         team/<team>                                 id, description, created_at, deleting?; version
         grant/<team id>                             level, team: what a team may do in the whole namespace
+    robot/<account id>
+        trust, trust/<rule>                         whose proofs a robot is known by. federation.py
     team/<team id>
         member/<login>                              (index) id
         repository/<repository name>                (index) id, level: what the team was granted

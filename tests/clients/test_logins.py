@@ -147,7 +147,7 @@ def test_crane_with_a_token_that_may_only_pull(sandbox: Sandbox, people: People,
     remote = f"{sandbox.registry.host}/acme/app"
     crane(sandbox, people, "password")("crane", "push", str(multi.layout), f"{remote}:narrow")
     assert crane(sandbox, people, "narrowed token")("crane", "digest", f"{remote}:narrow").startswith("sha256:")
-    sandbox.is_refused("crane", "push", str(multi.layout), f"{remote}:narrow")
+    sandbox.is_refused("crane", "push", str(multi.layout), f"{remote}:another")
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -298,6 +298,7 @@ def federation() -> Federation:
 
 @cache
 def management() -> Management:
+    from chalicelib.registry.federation import TrustRules
     from chalicelib.registry.teams import Teams
     from chalicelib.wire.management.services import Management
 
@@ -312,6 +313,7 @@ def management() -> Management:
         rights=rights(),
         events=events(),
         configuration=configuration(),
+        trust=TrustRules(table(), clock()),
     )
 
 

@@ -8,7 +8,7 @@ from chalicelib.registry.errors import ParameterInvalid, VersionMismatch
 from chalicelib.wire.http import Request
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-_VERSION = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_VERSION = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _NO_VERSION = -1
 """What no resource has: a tag that was never given to anybody."""
 

@@ -39,7 +39,19 @@ LIBRARIES = {
     "crypto": {"cryptography", "jwt"},
     "settings": set(),
     "wiring": set(),
-    "infra": {"aiohttp", "boto3", "botocore", "chalice", "httptools", "quickjs", "uvicorn", "uvloop", "yarl"},
+    "infra": {
+        "aiohttp",
+        "boto3",
+        "botocore",
+        "chalice",
+        "click",
+        "httptools",
+        "quickjs",
+        "urllib3",
+        "uvicorn",
+        "uvloop",
+        "yarl",
+    },
 }
 
 

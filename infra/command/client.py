@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, SSLError
@@ -34,6 +34,7 @@ PAGE_SIZE = 100
 MAX_REDIRECTS = 5
 MAX_ATTEMPTS = 5
 LONGEST_WAIT = 300
+ACCESS_TOKEN = "slt_"  # noqa: S105 - how access tokens begin
 USUAL_WAIT = 5
 """Seconds to wait after a 429 that does not say how long."""
 
@@ -67,6 +68,7 @@ class Client:
         self._headers = {"Accept": "application/json", "User-Agent": "slipway"}
         if credentials is not None:
             self._headers["Authorization"] = _authorization(credentials)
+        self._is_dockers = credentials is not None and _is_identity_token(credentials)
         self._pool = _pool(address, ca_file, environ or {})
 
     def call(self, method: str, path: str, body: Json | None = None, query: Mapping[str, str] | None = None) -> Answer:
@@ -85,6 +87,11 @@ class Client:
                 raise Unreachable(f"{self.address.host} is asked too much; it says to try again in {seconds} s")
             self._say(f"{self.address.host} is asked too much and says to wait; trying again in {seconds} s")
             self._wait(seconds)
+        if status == 401 and self._is_dockers:
+            raise NotLoggedIn(
+                f"docker login left an identity token, which the API of {self.address.host} does not take; "
+                f"say slipway login {self.address.host}, which docker uses, too"
+            )
         if status >= 400:
             raise _failure(self.address.host, status, content)
         return Answer(self._object(content), headers.get("X-Next-Page-Start", ""))
@@ -158,9 +165,8 @@ def _pool(address: Address, ca_file: str, environ: Mapping[str, str]) -> urllib3
     except OSError as error:  # ssl.SSLError is one
         raise WrongUse(f"cannot read certificates from {ca_file}: {error.strerror or error}") from error
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    proxies = getproxies_environment() if environ else {}
-    proxy = proxies.get("https", "") if address.scheme == "https" and not address.is_loopback else ""
-    if not proxy or proxy_bypass_environment(address.host, proxies):
+    proxy = _of(environ, "https_proxy") if address.scheme == "https" and not address.is_loopback else ""
+    if not proxy or proxy_bypass_environment(address.host, {"no": _of(environ, "no_proxy")}):
         return urllib3.PoolManager(ssl_context=context, timeout=timeout, retries=False)
     try:
         named = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
@@ -170,10 +176,20 @@ def _pool(address: Address, ca_file: str, environ: Mapping[str, str]) -> urllib3
         raise WrongUse("the environment's proxy for https is not an address") from error
 
 
+def _of(environ: Mapping[str, str], name: str) -> str:
+    """A variable that is written in small letters or in capitals."""
+    return environ.get(name) or environ.get(name.upper()) or ""
+
+
 def _authorization(credentials: Credentials) -> str:
     if credentials.user == IDENTITY_TOKEN:
         return f"Bearer {credentials.secret}"
     return "Basic " + b64encode(f"{credentials.user}:{credentials.secret}".encode()).decode()
+
+
+def _is_identity_token(credentials: Credentials) -> bool:
+    """Whether they are what docker login keeps in a password's place: a refresh token of the token service."""
+    return credentials.user == IDENTITY_TOKEN and not credentials.secret.startswith(ACCESS_TOKEN)
 
 
 def _failure(host: str, status: int, content: bytes) -> Failure:

@@ -171,7 +171,7 @@ def scripted() -> Iterator[Scripted]:
             self.wfile.write(content)
             self.close_connection = planned.cut
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = handle_one  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             pass

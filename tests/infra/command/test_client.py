@@ -7,7 +7,7 @@ import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -30,11 +30,13 @@ NOT_ITS_JSON = "HOST did not answer in the API's JSON: is it a Slipway registry?
 class Calls:
     """A client, what it said and how long it waited."""
 
-    def __init__(self, url: str, credentials: Credentials | None = BOB, **told: str) -> None:
+    def __init__(
+        self, url: str, credentials: Credentials | None = BOB, *, ca_file: str = "", environ: Mapping[str, str] | None = None
+    ) -> None:
         self.said: list[str] = []
         self.waited: list[float] = []
         self.client = Client(
-            Address.parse(url), credentials, say=self.said.append, wait=self.waited.append, ca_file=told.get("ca_file", "")
+            Address.parse(url), credentials, say=self.said.append, wait=self.waited.append, ca_file=ca_file, environ=environ
         )
 
     def get(self, path: str = "/api/v0/whoami") -> dict[str, object]:
@@ -196,6 +198,38 @@ def test_how_credentials_are_sent(server: Scripted) -> None:
     Calls(server.url, None).get()
     basic = "Basic " + base64.b64encode("acme+ci:pässword".encode()).decode()
     assert [each.headers.get("Authorization") for each in server.asked] == [basic, "Bearer slt_x", None]
+
+
+def test_dockers_identity_token(server: Scripted) -> None:
+    server.answer(401, refusal("NOT_AUTHENTICATED"))
+    with pytest.raises(NotLoggedIn, match=r"^docker login left an identity token, .* say slipway login 127\.0\.0\.1"):
+        Calls(server.url, Credentials(IDENTITY_TOKEN, "slr_x")).get()
+    with pytest.raises(NotLoggedIn, match="does not take the credentials"):
+        Calls(server.url, Credentials(IDENTITY_TOKEN, "slt_x")).get()
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY"])
+def test_a_proxy_is_told_the_host_and_nothing_else(server: Scripted, name: str) -> None:
+    server.answer(502)
+    through = {name: f"http://bob:proxied@{server.host}", "no_proxy": "other.invalid"}
+    with pytest.raises(Unreachable, match=r"cannot reach https://registry.invalid: .*502"):
+        Calls("registry.invalid", environ=through).get()
+    assert [(each.method, each.path) for each in server.asked] == [("CONNECT", "registry.invalid:443")]
+    assert server.asked[0].headers == {"proxy-authorization": f"Basic {base64.b64encode(b'bob:proxied').decode()}"}
+
+
+def test_where_no_proxy_is_asked(server: Scripted) -> None:
+    server.answer(502)
+    no_proxy: dict[str, str] = {"NO_PROXY": ".invalid"}
+    for url, told in (("registry.invalid", no_proxy), ("https://127.0.0.1:1", {}), ("http://127.0.0.1:1", {})):
+        with pytest.raises(Unreachable):
+            Calls(url, environ={"HTTPS_PROXY": server.url, "http_proxy": server.url, **told}).get()
+    assert server.asked == []
+
+
+def test_a_proxy_that_is_none() -> None:
+    with pytest.raises(WrongUse, match="proxy"):
+        Calls("registry.invalid", environ={"https_proxy": "ftp://proxy.invalid:x"})
 
 
 @contextmanager

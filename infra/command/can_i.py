@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from infra.command.failures import Unreachable
+from infra.command.client import Json
+from infra.command.failures import Refused, Unreachable
 from infra.command.names import ACCOUNT, REPOSITORY, Place
 from infra.command.options import RegistryCommand
 from infra.command.output import echo_json, escaped
@@ -36,7 +37,7 @@ def can_i(session: Session, operation: str, which: Place, account: str | None) -
     create.
     """
     name = account or session.whoami()
-    found = session.get(f"/api/v0/accounts/{segments(name)}/repositoryAccess/{segments(which.namespace, which.repository)}")
+    found = _access(session, operation, name, which)
     operations = found.get("operations")
     verdict = operations.get(operation) if isinstance(operations, dict) else None
     if not isinstance(verdict, dict) or not isinstance(verdict.get("allowed"), bool):
@@ -49,3 +50,15 @@ def can_i(session: Session, operation: str, which: Place, account: str | None) -
         reason = verdict.get("reason") or found.get("reason")
         click.echo(escaped(("yes" if verdict["allowed"] else "no") + (f": {reason}" if reason else "")))
     return 0 if verdict["allowed"] else 1
+
+
+def _access(session: Session, operation: str, name: str, which: Place) -> Json:
+    """What an account may do there. Raises Refused; Unreachable where nothing is said of what is not there yet, and ``create``
+    is about just that: it is not a no."""
+    path = f"/api/v0/accounts/{segments(name)}/repositoryAccess/{segments(which.namespace, which.repository)}"
+    try:
+        return session.get(path)
+    except Refused as refused:
+        if operation == "create" and refused.code == "NO_SUCH_REPOSITORY":
+            raise Unreachable(f"there is no repository {which} yet, and nobody says who may create it") from refused
+        raise

@@ -12,7 +12,6 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -119,7 +118,7 @@ class Client:
             status, headers, content = self._once(method, url, body)
             if status not in {301, 302, 303, 307, 308}:
                 return status, headers, content
-            url = urljoin(url, headers.get("Location", ""))
+            url = _joined(url, headers.get("Location", ""))
             if _origin(url) != _origin(self.address.url):
                 # Whoever answers there would get the password.
                 raise Unreachable(f"{self.address.host} sends to {_origin(url)}; if that is right, name it by --registry")
@@ -132,17 +131,17 @@ class Client:
         sent = None if body is None else json.dumps(body).encode()
         try:
             answer = self._pool.request(method, url, body=sent, headers=headers, preload_content=False, redirect=False)
-            with closing(answer):
-                content = answer.read(MAX_ANSWER + 1, decode_content=True)
-                answer.drain_conn()
+            content = answer.read(MAX_ANSWER + 1, decode_content=True)
+            if len(content) > MAX_ANSWER:
+                answer.close()
+                raise Unreachable(f"{self.address.host} answered more than {MAX_ANSWER} bytes")
+            answer.release_conn()
         except SSLError as error:
             raise Unreachable(
                 f"{self.address.host} does not prove who it is: {_cause(error)}; --ca-file names authorities of your own"
             ) from error
         except HTTPError as error:
             raise Unreachable(f"cannot reach {self.address.url}: {_cause(error)}") from error
-        if len(content) > MAX_ANSWER:
-            raise Unreachable(f"{self.address.host} answered more than {MAX_ANSWER} bytes")
         return answer.status, answer.headers, content
 
     def _object(self, content: bytes) -> Json:
@@ -183,6 +182,8 @@ def _of(environ: Mapping[str, str], name: str) -> str:
 
 def _authorization(credentials: Credentials) -> str:
     if credentials.user == IDENTITY_TOKEN:
+        if not (credentials.secret.isascii() and credentials.secret.isprintable()):
+            raise NotLoggedIn("the identity token that docker keeps is none")
         return f"Bearer {credentials.secret}"
     return "Basic " + b64encode(f"{credentials.user}:{credentials.secret}".encode()).decode()
 
@@ -233,6 +234,16 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     default = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+
+
+def _joined(url: str, location: str) -> str:
+    """Where a Location leads; "" for nowhere."""
+    try:
+        found = urljoin(url, location)
+        urlsplit(found)
+    except ValueError:
+        return ""
+    return found
 
 
 def _cause(error: BaseException) -> str:

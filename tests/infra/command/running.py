@@ -30,8 +30,9 @@ class Done:
     out: str
     err: str
 
-    def json(self) -> object:
-        return json.loads(self.out)
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
 
 
 @dataclass

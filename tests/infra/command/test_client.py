@@ -162,7 +162,8 @@ def test_credentials_do_not_follow_to_another_host(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["//evil.test/x", "https://127.0.0.1/", "http://127.0.0.1:1/", "file:///etc/passwd", "http://user@{host}/"]
+    "location",
+    ["//evil.test/x", "https://127.0.0.1/", "http://127.0.0.1:1/", "file:///etc/passwd", "http://[", "http://user@{host}/"],
 )
 def test_other_origins(server: Scripted, location: str) -> None:
     server.answer(302, Location=location.format(host=server.host))
@@ -189,6 +190,12 @@ def test_a_change_does_not_become_a_get(server: Scripted) -> None:
     with pytest.raises(Unreachable, match="answered a DELETE by a redirect"):
         Calls(server.url).client.call("DELETE", "/api/v0/x")
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("token", ["slr_x\r\nX: y", "ü", "\0"])
+def test_an_identity_token_that_no_header_holds(token: str) -> None:
+    with pytest.raises(NotLoggedIn):
+        Calls("registry.test", Credentials(IDENTITY_TOKEN, token))
 
 
 def test_how_credentials_are_sent(server: Scripted) -> None:

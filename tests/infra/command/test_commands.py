@@ -271,6 +271,12 @@ def test_no_answer_is_not_a_no(user: User, server: Scripted, operations: object)
     assert run(user, server, "can-i", "pull", "a/b").code == 4
 
 
+def test_whether_it_can_be_created_is_not_said_by_its_absence(user: User, server: Scripted) -> None:
+    server.answer(404, {"errors": [{"code": "NO_SUCH_REPOSITORY", "message": "no such repository", "detail": {}}]})
+    assert run(user, server, "can-i", "create", "a/b", "--as", "z").code == 4
+    assert run(user, server, "can-i", "pull", "a/b", "--as", "z") == Done(1, "", "slipway: no such repository\n")
+
+
 # ------------------------------------------------------------------------------------------------------------ passwords
 
 

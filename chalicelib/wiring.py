@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.configuration import Choices, Configuration
+from chalicelib.registry.creations import Creations
+from chalicelib.registry.events import Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
+from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs, Prover
 from chalicelib.registry.pushes import Pushes
@@ -25,6 +29,7 @@ from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.rights import Rights
 from chalicelib.registry.tokens import RefreshTokens, Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.s3_bucket import S3Bucket
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.wire.management.services import Management
 
 
 Port = TypeVar("Port")
@@ -173,6 +179,31 @@ def repositories() -> Repositories:
 
 
 @cache
+def configuration() -> Configuration:
+    return Configuration(table(), clock(), Choices(create_repository_on_push=settings().create_on_push))
+
+
+@cache
+def events() -> Events:
+    return Events(table(), clock(), configuration())
+
+
+@cache
+def organizations() -> Organizations:
+    return Organizations(table(), accounts())
+
+
+@cache
+def rights() -> Rights:
+    return Rights(table(), organizations())
+
+
+@cache
+def creations() -> Creations:
+    return Creations(repositories(), rights(), configuration(), events())
+
+
+@cache
 def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
@@ -201,6 +232,7 @@ def tokens() -> Tokens:
         signer=ring,
         verifier=ring,
         keys=ring,
+        accounts=accounts(),
         clock=clock(),
     )
 
@@ -211,8 +243,26 @@ def token_services() -> TokenServices:
         accounts=accounts(),
         tokens=tokens(),
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
-        repositories=repositories(),
+        rights=rights(),
         realm=settings().realm,
+    )
+
+
+@cache
+def management() -> Management:
+    from chalicelib.registry.teams import Teams
+    from chalicelib.wire.management.services import Management
+
+    return Management(
+        credentials=accounts(),
+        accounts=accounts(),
+        organizations=organizations(),
+        teams=Teams(table(), accounts(), clock()),
+        repositories=repositories(),
+        creations=creations(),
+        rights=rights(),
+        events=events(),
+        configuration=configuration(),
     )
 
 
@@ -261,13 +311,17 @@ def registry() -> Registry:
             table(),
             blob_store(),
             repositories(),
+            events(),
             clock(),
             sparse=settings().sparse,
             adoption=adoption() if cloud else None,
         ),
-        removals=Removals(table(), blob_store(), repositories(), images),
+        removals=Removals(table(), blob_store(), repositories(), images, events()),
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
+        rights=rights(),
+        creations=creations(),
+        events=events(),
         states=UploadStates(upload_keys, clock()),
         staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),
         parts_relay=PartsRelay(records, blob_store(), parts) if parts else None,

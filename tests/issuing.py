@@ -28,6 +28,7 @@ class Instance:
     service: str = SERVICE
 
     def __post_init__(self) -> None:
+        self.accounts = Accounts(self.table, self.hasher, self.clock)
         self.ring = KeyRing(self.table, self.signer, self.clock)
         self.tokens = Tokens(
             issuer=self.issuer,
@@ -35,9 +36,9 @@ class Instance:
             signer=self.ring,
             verifier=self.ring,
             keys=self.ring,
+            accounts=self.accounts,
             clock=self.clock,
         )
-        self.accounts = Accounts(self.table, self.hasher, self.clock)
         self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, self.service)
 
     def another(self, *, issuer: str = ISSUER, service: str = SERVICE) -> Instance:

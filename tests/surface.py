@@ -25,9 +25,13 @@ from chalicelib.entry.token import token_door
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
+from chalicelib.registry.configuration import Choices, Configuration
+from chalicelib.registry.creations import Creations
+from chalicelib.registry.events import Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
+from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.ports import Background, BlobStore, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes, Sparse
@@ -35,6 +39,8 @@ from chalicelib.registry.referrers import Referrers
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.rights import Rights
+from chalicelib.registry.teams import Teams
 from chalicelib.registry.tokens import RefreshTokens, Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
@@ -42,6 +48,7 @@ from chalicelib.wire.distribution.call import Registry
 from chalicelib.wire.distribution.relays import attested
 from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request, Response
+from chalicelib.wire.management.services import Management
 from chalicelib.wire.token import TokenServices
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
@@ -66,6 +73,7 @@ def registry_on(
     multipart: Multipart | None = None,
     background: Background | None = None,
     warning: str = "",
+    accounts: Accounts | None = None,
 ) -> Registry:
     """The domain on the given adapters; relays stage if the store lets them, and send parts if there is a ``multipart``."""
     records = UploadRecords(table, clock)
@@ -73,15 +81,30 @@ def registry_on(
     repositories = Repositories(table, clock)
     blobs = Blobs(table, store, repositories)
     images = Images(table, store, repositories)
+    accounts = accounts or Accounts(table, PlainHasher(), clock)
+    rights = Rights(table, Organizations(table, accounts))
+    configuration = Configuration(table, clock, Choices(create_repository_on_push=True))
+    events = Events(table, clock, configuration)
     return Registry(
         repositories=repositories,
         blobs=blobs,
         uploads=Uploads(table, store, blobs, clock, multipart=multipart, proofs=proofs),
         images=images,
-        pushes=Pushes(table, store, repositories, clock, sparse=sparse, adoption=Adoption(store, blobs, repositories, clock)),
-        removals=Removals(table, store, repositories, images),
+        pushes=Pushes(
+            table,
+            store,
+            repositories,
+            events,
+            clock,
+            sparse=sparse,
+            adoption=Adoption(store, blobs, repositories, clock),
+        ),
+        removals=Removals(table, store, repositories, images, events),
         referrers=Referrers(table, repositories, images),
-        accounts=Accounts(table, PlainHasher(), clock),
+        accounts=accounts,
+        rights=rights,
+        creations=Creations(repositories, rights, configuration, events),
+        events=events,
         states=UploadStates(lambda: UPLOAD_KEYS, clock),
         staged_relay=StagedRelay(records, store, store) if isinstance(store, MemoryBlobs) else None,
         parts_relay=None if multipart is None else PartsRelay(records, store, multipart),
@@ -107,6 +130,8 @@ class Surface:
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
+        self.accounts = Accounts(self.table, PlainHasher(), self.clock)
+        self.accounts.ensure_admin(PASSWORD)
         self.registry = registry_on(
             self.table,
             self.store,
@@ -115,24 +140,39 @@ class Surface:
             multipart=self.multipart,
             background=self.background,
             warning=self.warning,
+            accounts=self.accounts,
         )
-        self.accounts = Accounts(self.table, PlainHasher(), self.clock)
-        self.accounts.ensure_admin(PASSWORD)
         ring = KeyRing(self.table, self.signer, self.clock)
-        self.tokens = Tokens(issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, clock=self.clock)
+        self.tokens = Tokens(
+            issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, accounts=self.accounts, clock=self.clock
+        )
         services = TokenServices(
             accounts=self.accounts,
             tokens=self.tokens,
             refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
-            repositories=self.registry.repositories,
+            rights=self.registry.rights,
             realm=f"{URL}/auth/token",
+        )
+        self.organizations = Organizations(self.table, self.accounts)
+        self.teams = Teams(self.table, self.accounts, self.clock)
+        self.configuration = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
+        self.management = Management(
+            credentials=self.accounts,
+            accounts=self.accounts,
+            organizations=self.organizations,
+            teams=self.teams,
+            repositories=self.registry.repositories,
+            creations=self.registry.creations,
+            rights=self.registry.rights,
+            events=self.registry.events,
+            configuration=self.configuration,
         )
         self.app = Application(
             "slipway-under-test",
             (
                 distribution_door(self.registry, self.tokens, f"{URL}/auth/token", SERVICE),
                 token_door(services),
-                management_door(self.registry.repositories, self.accounts, self.table),
+                management_door(lambda: self.management, self.table),
             ),
             RequestLog(Logged.ALL, self.logger),
         )

@@ -32,7 +32,7 @@ ARROWS = {
 LIBRARIES = {
     "app": set(),
     "entry": {"chalice"},
-    "wire": set(),
+    "wire": {"msgspec"},
     "registry": set(),
     "aws": {"aws_xray_sdk", "boto3", "botocore", "pynamodb"},
     "local": {"cryptography"},

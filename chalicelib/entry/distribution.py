@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from chalicelib.registry.errors import RegistryError
-from chalicelib.wire.distribution.authorize import ChallengeError, TokenVerifier, authorize
+from chalicelib.registry.errors import Denied, RegistryError
+from chalicelib.wire.distribution.authorize import ChallengeError, TokenVerifier, identify, permit
 from chalicelib.wire.distribution.call import Call, Registry
 from chalicelib.wire.distribution.errors import refusal
-from chalicelib.wire.distribution.routes import match_route
+from chalicelib.wire.distribution.routes import Endpoint, match_route
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.token import challenge
 
@@ -23,9 +23,8 @@ def distribution_door(
 
     def answer(request: Request) -> Response:
         try:
-            match = match_route(request.method, request.path, request.raw_path)
-            caller = authorize(request, match, tokens)
-            return match.route.endpoint(Call(request, caller, registry, match.name, match.reference))
+            call, endpoint = _authorized(request, registry, tokens)
+            return endpoint(call)
         except (ChallengeError, RegistryError) as refused:
             return _refusal(refused, realm, service)
 
@@ -37,18 +36,33 @@ def distribution_door(
     return door
 
 
-def distribution_gate(tokens: TokenVerifier, realm: str, service: str) -> Callable[[Request], Response | None]:
+def distribution_gate(
+    registry: Registry, tokens: TokenVerifier, realm: str, service: str
+) -> Callable[[Request], Response | None]:
     """What the door answers to a request whatever its body: there is no such route, or the caller may not. None if the
     endpoint decides. A server asks it before it reads a body."""
 
     def gate(request: Request) -> Response | None:
         try:
-            authorize(request, match_route(request.method, request.path, request.raw_path), tokens)
+            _authorized(request, registry, tokens)
         except (ChallengeError, RegistryError) as refused:
             return _versioned(_refusal(refused, realm, service))
         return None
 
     return gate
+
+
+def _authorized(request: Request, registry: Registry, tokens: TokenVerifier) -> tuple[Call, Endpoint]:
+    """The call that a request makes, and who answers it. Raises ChallengeError, RegistryError."""
+    match = match_route(request.method, request.path, request.raw_path)
+    call = Call(request, identify(request, match, tokens), registry, match.name, match.reference)
+    try:
+        permit(call.caller, match, call.explain)
+    except Denied as denied:
+        if match.route.access.changes:
+            call.record_denied(denied)
+        raise
+    return call, match.route.endpoint
 
 
 def _refusal(error: ChallengeError | RegistryError, realm: str, service: str) -> Response:

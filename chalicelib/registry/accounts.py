@@ -1,10 +1,13 @@
-"""Accounts: who may sign in, proven by a password.
+"""Accounts: users, organizations and robots, which share one namespace, and the passwords of users.
 
 ::
 
     account/<name>
-        account         name, password_hash, credentials, is_admin, is_active, created_at
+        account         id, kind, full_name, is_admin, is_active, created_at, deleting?; version
+                        of users also        password_hash, credentials
+                        of robots also       organization: the id of theirs
 
+What belongs to an account hangs on its ``id``, so that whoever gets a deleted account's name gets nothing else of it.
 ``password_hash`` is a PHC string, parameters included. ``credentials`` is random and made anew with every password; what
 was handed out on the strength of a password (refresh tokens) names it, and so ends with it. It is not derived from the
 hash, so a hash may be renewed under better parameters without signing anybody out.
@@ -14,16 +17,53 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from chalicelib.registry import access
-from chalicelib.registry.attempts import retried
-from chalicelib.registry.errors import NameInvalid
-from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import Absent, Attributes, Clock, ConditionFailed, Exists, Key, Put, Table, Update
+from chalicelib.registry.attempts import retried, settled
+from chalicelib.registry.errors import (
+    AccountExists,
+    AccountNameInvalid,
+    AccountUnknown,
+    LastAdmin,
+    RequestInvalid,
+    VersionMismatch,
+)
+from chalicelib.registry.names import ROBOT_SIGN, parse_login, parse_new_account_name
+from chalicelib.registry.ports import (
+    Absent,
+    All,
+    Attributes,
+    Check,
+    Clock,
+    ConditionFailed,
+    Delete,
+    Equals,
+    Put,
+    Table,
+    Update,
+    Write,
+)
 from chalicelib.registry.recent import Recent
-from chalicelib.registry.records import Malformed, number, text
+from chalicelib.registry.records import (
+    ACCOUNTS_PARTITION,
+    ADMINS_PARTITION,
+    DELETING,
+    VERSION,
+    account_key,
+    accounts_key,
+    admins_key,
+    flag,
+    number,
+    robot_key,
+    text,
+    text_or,
+    unchanged,
+    version_of,
+)
 
 ADMIN = "admin"
 """The first account's name."""
@@ -35,6 +75,12 @@ _VERIFIED = 1_000
 _VERIFIED_SECONDS = 300
 """How long a password that was found right is not hashed again: docker asks a token for each repository, and a hash costs
 40 ms and 19 MiB. Wrong ones are never remembered, so guessing costs the full hash each time."""
+
+_KNOWN = 1_000
+_KNOWN_SECONDS = 5
+"""How long an account that was seen active counts as such for tokens: a read for each request would double a pull's cost."""
+
+_ADMINS_LOOKED_AT = 20
 
 
 class PasswordHasher(Protocol):
@@ -50,9 +96,17 @@ class PasswordHasher(Protocol):
         """A well-formed hash of today's parameters that no password has; verifying against it costs what any other costs."""
 
 
+class Kind(Enum):
+    """What an account is."""
+
+    USER = "user"
+    ORGANIZATION = "organization"
+    ROBOT = "robot"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account as it is stored; ``created_at`` in seconds since the epoch."""
+    """One account as it is stored; ``created_at`` in seconds since the epoch, ``organization`` the id of a robot's."""
 
     name: str
     password_hash: str = field(repr=False)
@@ -60,11 +114,26 @@ class Account:
     is_admin: bool
     is_active: bool
     created_at: int
+    id: str = ""
+    kind: Kind = Kind.USER
+    full_name: str = ""
+    organization: str = ""
+    version: int = 0
+    is_deleting: bool = False
 
     @property
     def identity(self) -> access.Account:
         """The account as far as decisions go."""
-        return access.Account(self.name, is_admin=self.is_admin, is_active=self.is_active)
+        return access.Account(self.name, is_admin=self.is_admin, is_active=self.is_active, id=self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What to change of an account; None leaves it as it is."""
+
+    full_name: str | None = None
+    is_admin: bool | None = None
+    is_active: bool | None = None
 
 
 class Accounts:
@@ -75,42 +144,126 @@ class Accounts:
         self._hasher = hasher
         self._clock = clock
         self._verified: Recent[bytes, float] = Recent(_VERIFIED)
+        self._known: Recent[str, tuple[float, Account | None]] = Recent(_KNOWN)
         # The memory of right passwords holds only keyed digests, and their key dies with the process.
         self._secret = secrets.token_bytes(32)
+
+    # -------------------------------------------------------------------------------------------------------- making
 
     def ensure_admin(self, password: str) -> bool:
         """Make the account ``admin`` unless it exists, whatever its password; True if it was made now.
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """
-        return self._create(ADMIN, password, is_admin=True)
-
-    def _create(self, name: str, password: str, *, is_admin: bool) -> bool:
-        if self.read(name) is not None:  # saves a hash on all but the first start
+        if self.read(ADMIN) is not None:  # saves a hash on all but the first start
             return False
-        attributes: Attributes = {
+        try:
+            self._create(ADMIN, Kind.USER, {"is_admin": True, **self._credentials(password)})
+        except AccountExists:
+            return False
+        return True
+
+    def create_user(
+        self, name: str, password: str, *, full_name: str = "", is_admin: bool = False, is_active: bool = True
+    ) -> Account:
+        """A new user; "" is no password: then only access tokens let the account in.
+
+        Raises AccountNameInvalid, NameReserved, AccountExists, ValueError for a password that cannot be one, Busy.
+        """
+        given = self._credentials(password) if password else {"credentials": secrets.token_hex(16)}
+        return self._create(
+            parse_new_account_name(name),
+            Kind.USER,
+            {"full_name": full_name, "is_admin": is_admin, "is_active": is_active, **given},
+        )
+
+    def create_organization(self, name: str, full_name: str = "") -> Account:
+        """A new organization without members. Raises AccountNameInvalid, NameReserved, AccountExists, Busy."""
+        return self._create(parse_new_account_name(name), Kind.ORGANIZATION, {"full_name": full_name})
+
+    def create_robot(self, organization: Account, name: str, description: str = "") -> Account:
+        """A new robot ``<organization>+<name>``. Raises AccountNameInvalid, AccountExists, AccountUnknown for an organization
+        that is being deleted, Busy."""
+        login = parse_login(f"{organization.name}{ROBOT_SIGN}{name}")
+        attributes = {"full_name": description, "organization": organization.id, "credentials": secrets.token_hex(16)}
+        listed = Put(robot_key(organization.id, login), {})
+        alive = Check(account_key(organization.name), All((Equals("id", organization.id), unchanged(None))))
+        return self._create(login, Kind.ROBOT, attributes, [listed, alive])
+
+    def _create(self, name: str, kind: Kind, attributes: Attributes, also: Sequence[Write] = ()) -> Account:
+        record: Attributes = {
             "name": name,
-            "is_admin": is_admin,
+            "id": secrets.token_hex(12),
+            "kind": kind.value,
+            "full_name": "",
+            "is_admin": False,
             "is_active": True,
             "created_at": int(self._clock.now().timestamp()),
-            **self._credentials(password),
+            VERSION: 1,
+            **attributes,
         }
+        listed = {"kind": kind.value, "is_admin": flag(record, "is_admin")}
+        writes: list[Write] = [Put(account_key(name), record, Absent()), Put(accounts_key(name), listed), *also]
+        if flag(record, "is_admin"):
+            writes.append(Put(admins_key(name), {}))
+        try:
+            settled(lambda: self._table.transact(writes))
+        except ConditionFailed as failed:
+            raise (AccountExists(name) if 0 in failed.failed else AccountUnknown(name)) from None
+        account = _account(record)
+        self._learn(name, account)
+        return account
 
-        def write() -> bool:
-            try:
-                self._table.write(Put(_key(name), attributes, Absent()))
-            except ConditionFailed:
-                return False
-            return True
+    # ------------------------------------------------------------------------------------------------------- changing
+
+    def change(self, name: str, changes: Changes, version: int | None = None) -> Account:
+        """Change an account, which counts at once. ``version`` is the one that it must have.
+
+        Raises AccountUnknown, VersionMismatch, LastAdmin, RequestInvalid for what the kind of account cannot be, Busy.
+        """
+
+        def write() -> Account:
+            account = self.get(name)
+            if version not in {None, account.version}:
+                raise VersionMismatch
+            self._table.transact([*self._changed(account, changes)])
+            return self.get(name)
 
         return retried(write)
 
+    def _changed(self, account: Account, changes: Changes) -> Sequence[Write]:
+        fields = {"full_name": changes.full_name, "is_admin": changes.is_admin, "is_active": changes.is_active}
+        given: Attributes = {field: value for field, value in fields.items() if value is not None}
+        if account.kind is not Kind.USER and changes.is_admin:
+            raise RequestInvalid("only users can be administrators")
+        if account.kind is Kind.ORGANIZATION and changes.is_active is False:
+            raise RequestInvalid("an organization is always active: delete it, or remove its members")
+        is_admin = account.is_admin if changes.is_admin is None else changes.is_admin
+        is_active = account.is_active if changes.is_active is None else changes.is_active
+        writes: list[Write] = [
+            Update(account_key(account.name), set=given, add={VERSION: 1}, condition=unchanged(account.version)),
+            Put(accounts_key(account.name), {"kind": account.kind.value, "is_admin": is_admin}),
+            Put(admins_key(account.name), {}) if is_admin else Delete(admins_key(account.name)),
+        ]
+        if account.is_admin and account.is_active and not (is_admin and is_active):
+            writes.append(self._another_admin(account.name))
+        return writes
+
+    def _another_admin(self, name: str) -> Check:
+        """The condition that somebody else can still administer the registry. Raises LastAdmin."""
+        for item in self._table.query(ADMINS_PARTITION, limit=_ADMINS_LOOKED_AT):
+            other = self.read(item.key.sort)
+            if other is not None and other.name != name and other.is_admin and other.is_active:
+                return Check(account_key(other.name), All((Equals("is_admin", value=True), Equals("is_active", value=True))))
+        raise LastAdmin
+
     def set_password(self, name: str, password: str) -> bool:
-        """Give an account another password, which ends all that was handed out for the earlier one; False if there is no
-        such account. Raises ValueError as ``ensure_admin`` does; Busy."""
-        if not _is_name(name):
+        """Give a user another password, which ends all that was handed out for the earlier one; False if there is no
+        such user. Raises ValueError as ``ensure_admin`` does; Busy."""
+        account = self.read(name)
+        if account is None or account.kind is not Kind.USER:
             return False
-        change = Update(_key(name), set=self._credentials(password), condition=Exists())
+        change = Update(account_key(account.name), set=self._credentials(password), add={VERSION: 1}, condition=unchanged(None))
 
         def write() -> bool:
             try:
@@ -119,29 +272,122 @@ class Accounts:
                 return False
             return True
 
-        return retried(write)
+        self._known.forget(account.name)
+        return settled(write)
+
+    # -------------------------------------------------------------------------------------------------------- ending
+
+    def begin_deletion(self, name: str, version: int | None = None) -> Account:
+        """Lock an account for good: from now on it may nothing, and nothing is added to it. Doing so again is harmless.
+
+        Raises AccountUnknown, VersionMismatch, LastAdmin, Busy."""
+
+        def write() -> Account:
+            attributes = self._table.get(account_key(_folded(name)))
+            if attributes is None:
+                raise AccountUnknown(name)
+            account = _account(attributes)
+            if DELETING in attributes:
+                return account
+            if version not in {None, account.version}:
+                raise VersionMismatch
+            gone = {DELETING: True, "is_active": False}
+            mark = Update(account_key(account.name), set=gone, add={VERSION: 1}, condition=unchanged(account.version))
+            last = [self._another_admin(account.name)] if account.is_admin and account.is_active else []
+            self._table.transact([mark, *last])
+            return account
+
+        account = retried(write)
+        self._known.forget(account.name)
+        return account
+
+    def keep(self, account: Account) -> None:
+        """Take ``begin_deletion`` back."""
+        restored = {"is_active": account.is_active}
+        key = account_key(account.name)
+        back = Update(key, set=restored, remove=(DELETING,), condition=Equals("id", account.id))
+        settled(lambda: self._table.write(back))
+        self._known.forget(account.name)
+
+    def end_deletion(self, account: Account) -> None:
+        """Take away what is left of an account whose deletion was begun."""
+        writes: list[Write] = [
+            Delete(account_key(account.name), All((Equals("id", account.id), Equals(DELETING, value=True)))),
+            Delete(accounts_key(account.name)),
+            Delete(admins_key(account.name)),
+        ]
+        if account.organization:
+            writes.append(Delete(robot_key(account.organization, account.name)))
+        settled(lambda: self._table.transact(writes))
+        self._known.forget(account.name)
+
+    # ------------------------------------------------------------------------------------------------------- reading
 
     def authenticate(self, name: str, password: str) -> Account | None:
-        """The active account whose name and password these are, or None.
+        """The active user whose name and password these are, or None.
 
-        An unknown name, a name that no account can have, an inactive account and a wrong password cost the same work: who
-        asks learns from neither the answer nor its delay which of them it was.
+        An unknown name, a name that no account can have, an inactive account, one without a password and a wrong password
+        cost the same work: who asks learns from neither the answer nor its delay which of them it was.
         """
         account = self.read(name)
-        if account is None:
+        if account is None or not account.password_hash:
             self._hasher.verify(password, self._hasher.decoy())
             return None
         return account if self._matches(account, password) and account.is_active else None
 
     def read(self, name: str) -> Account | None:
-        """The account as it is now, active or not, or None."""
-        attributes = self._table.get(_key(name)) if _is_name(name) else None
-        return None if attributes is None else _account(attributes)
+        """The account as it is now, active or not, or None; a name is folded first."""
+        try:
+            folded = _folded(name)
+        except AccountNameInvalid:
+            return None
+        attributes = self._table.get(account_key(folded))
+        return self._learn(folded, None if attributes is None else _account(attributes))
+
+    def get(self, name: str) -> Account:
+        """The same. Raises AccountUnknown; also while it is being deleted."""
+        account = self.read(name)
+        if account is None or account.is_deleting:
+            raise AccountUnknown(name)
+        return account
 
     def find(self, name: str) -> access.Account | None:
         """The account as far as decisions go, as it is now, or None."""
         account = self.read(name)
         return None if account is None else account.identity
+
+    def still_active(self, name: str, issued_at: int) -> bool:
+        """Is the account that a token was issued for at that time (seconds since the epoch) still there and active, as of some
+        seconds ago at most? What this instance changed itself counts at once."""
+        account = self._recent(name)
+        return account is not None and account.is_active and account.created_at <= issued_at
+
+    def recent(self, name: str) -> access.Account | None:
+        """The account as far as decisions go, as it was some seconds ago at most, or None."""
+        account = self._recent(name)
+        return None if account is None else account.identity
+
+    def _recent(self, name: str) -> Account | None:
+        known = self._known.get(name)
+        is_fresh = known is not None and 0 <= self._clock.now().timestamp() - known[0] < _KNOWN_SECONDS
+        return known[1] if known is not None and is_fresh else self.read(name)
+
+    def page(self, after: str, limit: int) -> Sequence[Account]:
+        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name; fewer only at the end."""
+        page: list[Account] = []
+        while len(page) < limit and (items := self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)):
+            after = items[-1].key.sort
+            page += [account for account in self.several([item.key.sort for item in items]) if not account.is_deleting]
+        return page[:limit]
+
+    def several(self, names: Sequence[str]) -> Sequence[Account]:
+        """Those of these names (as they are kept) that there are, also while they are being deleted. One batch."""
+        found = self._table.batch_get([account_key(name) for name in names])
+        return [_account(found[key]) for key in map(account_key, names) if key in found]
+
+    def _learn(self, name: str, account: Account | None) -> Account | None:
+        self._known.put(name, (self._clock.now().timestamp(), account))
+        return account
 
     def _matches(self, account: Account, password: str) -> bool:
         # Bound to the hash that was just read: another password, set on any instance, counts from the next request on.
@@ -162,31 +408,24 @@ class Accounts:
         return {"password_hash": self._hasher.hash(password), "credentials": secrets.token_hex(16)}
 
 
-def _key(name: str) -> Key:
-    return Key(f"account/{name}", "account")
-
-
-def _is_name(name: str) -> bool:
-    """An account's name is a namespace: one path component of a repository's name."""
-    try:
-        return "/" not in RepositoryName.parse(name).text
-    except NameInvalid:
-        return False
+def _folded(name: str) -> str:
+    """Raises AccountNameInvalid."""
+    return parse_login(name)
 
 
 def _account(attributes: Attributes) -> Account:
+    name = text(attributes, "name")
     return Account(
-        name=text(attributes, "name"),
-        password_hash=text(attributes, "password_hash"),
-        credentials=text(attributes, "credentials"),
-        is_admin=_flag(attributes, "is_admin"),
-        is_active=_flag(attributes, "is_active"),
+        name=name,
+        password_hash=text_or(attributes, "password_hash", ""),
+        credentials=text_or(attributes, "credentials", ""),
+        is_admin=flag(attributes, "is_admin"),
+        is_active=flag(attributes, "is_active"),
         created_at=number(attributes, "created_at"),
+        id=text_or(attributes, "id", name),
+        kind=Kind(text_or(attributes, "kind", Kind.USER.value)),
+        full_name=text_or(attributes, "full_name", ""),
+        organization=text_or(attributes, "organization", ""),
+        version=version_of(attributes),
+        is_deleting=flag(attributes, DELETING),
     )
-
-
-def _flag(attributes: Attributes, name: str) -> bool:
-    value = attributes.get(name)
-    if not isinstance(value, bool):
-        raise Malformed(name)
-    return value

@@ -22,6 +22,104 @@ class NameInvalid(RegistryError):
         super().__init__(name=name[:300])
 
 
+class AccountNameInvalid(RegistryError):
+    message = "the name is not valid: letters, digits and single '.', '_' or '-' between them, at most 64 characters"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name[:200])
+
+
+class NameReserved(RegistryError):
+    message = "the name is reserved"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class AccountUnknown(RegistryError):
+    message = "no such account"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name[:200])
+
+
+class AccountExists(RegistryError):
+    message = "there is an account of this name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class AccountInUse(RegistryError):
+    """An account whose namespace still holds repositories."""
+
+    message = "the account's namespace still holds repositories; delete or move those first"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class LastAdmin(RegistryError):
+    message = "this is the last active administrator: make another one first"
+
+
+class TeamUnknown(RegistryError):
+    message = "no such team"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name[:200])
+
+
+class TeamExists(RegistryError):
+    message = "the organization has a team of this name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class MemberUnknown(RegistryError):
+    message = "no such member"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name[:200])
+
+
+class RepositoryExists(RegistryError):
+    message = "there is a repository of this name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
+class TokenUnknown(RegistryError):
+    message = "no such access token"
+
+
+class VersionMismatch(RegistryError):
+    """What If-Match names is not what is there."""
+
+    message = "it has been changed since it was read: read it again"
+
+
+class TooMany(RegistryError):
+    """More of a kind than one owner may have; ``most`` is the bound."""
+
+    message = "there are too many of these already"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class TooManyAttempts(RegistryError):
+    """Wrong passwords; ``retry_after`` is how many seconds to wait before the next try."""
+
+    message = "too many wrong passwords: wait before the next try"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after=retry_after)
+        self.retry_after = retry_after
+
+
 class TagInvalid(RegistryError):
     message = "the tag is not valid: letters, digits, '_', '.', '-', at most 128, and the first a letter, digit or '_'"
 
@@ -45,8 +143,8 @@ class DigestMismatch(RegistryError):
 class NameUnknown(RegistryError):
     message = "no such repository"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, name: str, message: str = "") -> None:
+        super().__init__(message, name=name)
 
 
 class BlobUnknown(RegistryError):
@@ -151,6 +249,17 @@ class EndpointUnknown(RegistryError):
 
 class RequestInvalid(RegistryError):
     message = "the request is not valid"
+
+
+class ParameterInvalid(RegistryError):
+    """A query parameter or a header that does not hold what it is for; ``parameter`` names it."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message, parameter=parameter)
+
+
+class MediaTypeInvalid(RegistryError):
+    message = "the body must be JSON: send Content-Type: application/json"
 
 
 class TooManyTags(RegistryError):

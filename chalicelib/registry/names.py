@@ -10,9 +10,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from chalicelib.registry.errors import DigestInvalid, NameInvalid, TagInvalid
+from chalicelib.registry.errors import AccountNameInvalid, DigestInvalid, NameInvalid, NameReserved, TagInvalid
 
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[a-f0-9]+", re.ASCII)
@@ -40,6 +41,53 @@ class RepositoryName:
 
     def __str__(self) -> str:
         return self.text
+
+
+MAX_ACCOUNT_NAME = 64
+"""Characters of an account's or a team's name at most."""
+
+RESERVED = frozenset(
+    {"admin", "administrator", "anonymous", "api", "auth", "aws", "ca", "enzi", "everybody", "everyone", "guest", "health"}
+    | {"nobody", "oidc", "owner", "owners", "public", "robot", "root", "self", "slipway", "system", "token", "trust"}
+    | {"v1", "v2", "whoami"}
+)
+"""Names that no new account gets: they would be taken for the registry itself or for its administrator."""
+
+
+def parse_account_name(text: str) -> str:
+    """The name of a user or an organization, folded to lower case: one component of a repository's name.
+
+    Only ASCII is folded: a Kelvin sign is no k. Raises AccountNameInvalid.
+    """
+    folded = text.lower() if text.isascii() else ""
+    if len(folded) > MAX_ACCOUNT_NAME or not _COMPONENT.fullmatch(folded):
+        raise AccountNameInvalid(text)
+    return folded
+
+
+def parse_new_account_name(text: str) -> str:
+    """The same for an account that is to be made. Raises AccountNameInvalid, NameReserved."""
+    name = parse_account_name(text)
+    if name in RESERVED:
+        raise NameReserved(name)
+    return name
+
+
+def parse_team_name(text: str) -> str:
+    """A team's name, within its organization; the grammar is that of accounts. Raises AccountNameInvalid."""
+    return parse_account_name(text)
+
+
+ROBOT_SIGN = "+"
+"""Between a robot's organization and its own name: no account's or repository's name can hold it."""
+
+
+def parse_login(text: str) -> str:
+    """The name of whoever signs in: a user's, or a robot's as ``acme+ci``. Raises AccountNameInvalid."""
+    organization, sign, robot = text.partition(ROBOT_SIGN)
+    if not sign:
+        return parse_account_name(organization)
+    return f"{parse_account_name(organization)}{ROBOT_SIGN}{parse_account_name(robot)}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

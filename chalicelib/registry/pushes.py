@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
 from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, Unproven
+from chalicelib.registry.events import Actor, Event, Events
 from chalicelib.registry.keys import MANIFESTS
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
@@ -98,6 +99,19 @@ class _Need:
         return Update(self.record, set=known, add={REVISION: 1}, condition=condition), Put(self.note, {})
 
 
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """What is pushed, and who does it."""
+
+    manifest: Manifest
+    tags: Sequence[Tag]
+    actor: Actor
+
+    def event(self, name: RepositoryName) -> Event:
+        detail = {"digest": str(self.manifest.digest), **({"tags": ", ".join(map(str, self.tags))} if self.tags else {})}
+        return Event("MANIFEST_PUSH", str(name), self.actor, detail=detail)
+
+
 class _StoredContent:
     """A manifest's bytes on their way to the content item: those of a large one go to the BlobStore, once, before any
     record names them, and only if the push comes so far that a record will."""
@@ -132,6 +146,7 @@ class Pushes:
         table: Table,
         store: BlobStore,
         repositories: Repositories,
+        events: Events,
         clock: Clock,
         *,
         sparse: Sparse = Sparse.NONE,
@@ -140,12 +155,20 @@ class Pushes:
         self._table = table
         self._store = store
         self._repositories = repositories
+        self._events = events
         self._clock = clock
         self._sparse = sparse
         self._adoption = adoption
 
-    def push(self, name: RepositoryName, manifest: Manifest, tags: Sequence[Tag]) -> None:
-        """Store a manifest and point tags to it, all or nothing.
+    def push(
+        self,
+        name: RepositoryName,
+        manifest: Manifest,
+        tags: Sequence[Tag],
+        actor: Actor,
+        make: Callable[[], Repository],
+    ) -> None:
+        """Store a manifest and point tags to it, all or nothing; ``make`` brings the repository into being if there is none.
 
         Blobs that came by the direct lane and are not proven yet are waited for, as long as a request may take; no client
         tries a manifest for long by itself. That holds where blobs may be missing too: nobody would note later that this
@@ -156,11 +179,12 @@ class Pushes:
         repository = self._repositories.find_recent(name)
         if repository is None:
             _refuse([] if may_lack else [*manifest.blobs, *manifest.manifests])
-            repository = self._repositories.ensure(name)
+            repository = make()
+        pushed = _Push(manifest, tags, actor)
         sparse = may_lack and (self._adoption is None or manifest.is_index)
         for _ in moments(self._clock, WAIT, _PAUSE):
             try:
-                return self._push_now(repository, manifest, tags, sparse=sparse)
+                return self._push_now(repository, pushed, sparse=sparse)
             except ManifestBlobUnknown as missing:
                 current = self._repositories.find(name)
                 if current is not None and current.id != repository.id:
@@ -168,7 +192,7 @@ class Pushes:
                 elif self._may_come(repository, missing, sparse=may_lack):
                     continue
                 elif may_lack:
-                    return self._push_now(repository, manifest, tags, sparse=True)
+                    return self._push_now(repository, pushed, sparse=True)
                 else:
                     raise
         raise Unproven
@@ -182,18 +206,17 @@ class Pushes:
         arrivals = self._adoption.catch_up(repository.id, digests)
         return bool(arrivals - {Arrival.ABSENT}) and (sparse or Arrival.ADOPTED in arrivals or Arrival.ABSENT not in arrivals)
 
-    def _push_now(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], *, sparse: bool) -> None:
-        content = _StoredContent(self._store, repository.id, manifest)
+    def _push_now(self, repository: Repository, pushed: _Push, *, sparse: bool) -> None:
+        content = _StoredContent(self._store, repository.id, pushed.manifest)
         try:
-            retried(lambda: self._push(repository, manifest, tags, content, sparse=sparse))
+            retried(lambda: self._push(repository, pushed, content, sparse=sparse))
         except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
-            self._withdraw(repository.id, manifest.digest)
+            self._withdraw(repository.id, pushed.manifest.digest)
             content.drop()
             raise
 
-    def _push(
-        self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], content: _StoredContent, *, sparse: bool
-    ) -> None:
+    def _push(self, repository: Repository, pushed: _Push, content: _StoredContent, *, sparse: bool) -> None:
+        manifest, tags = pushed.manifest, pushed.tags
         asked = [manifest_key(repository.id, manifest.digest), *(tag_key(repository.id, tag) for tag in tags)]
         found = self._table.batch_get([*asked, *_needed(repository.id, manifest).values()])
         needs = _needs(repository.id, manifest, found, sparse=sparse)
@@ -201,6 +224,7 @@ class Pushes:
         visible = [
             *self._appear(repository.id, manifest, record, content),
             *self._point(repository.id, manifest, tags, found),
+            *self._events.writes(pushed.event(repository.name), repository.id),
         ]
         if len(visible) + 2 * len(needs) <= MAX_TRANSACTION:
             self._table.transact([*visible, *(write for need in needs for write in need.writes(visible=True))])

@@ -34,5 +34,9 @@ class Recent(Generic[K, V]):
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
 
+    def forget(self, key: K) -> None:
+        with self._lock:
+            self._values.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._values)

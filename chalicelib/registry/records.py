@@ -7,9 +7,9 @@ another repository later, an id never.
 ::
 
     name/<repository name>
-        repository                                  id, visibility, created_at
-    catalog
-        <repository name>                           (index) what /v2/_catalog lists, in order
+        repository                                  id, visibility, short_description, long_description, created_at, version
+    catalog, public
+        <repository name>                           (index) all repositories, and the public ones, in order
     repository/<repository id>
         repository                                  name: whose id this is
         blob/<digest>                               link: key, size, referenced?; revision. Reading this one item answers a pull
@@ -20,6 +20,10 @@ another repository later, an id never.
         needed/blob/<digest>/<manifest>             (index) which manifests need a blob
         needed/manifest/<digest>/<index>            (index) which indexes need a manifest
         referrer/<subject digest>/<manifest>        (index) its descriptor, unless that is large
+        grant/<team id>                             level, team: what a team may do here
+        event/<time>/<random>                       (index) an event that concerns it. events.py
+    removed
+        <removed at>/<repository id>                (index) repositories whose contents wait to be cleared away
     blob/<digest>
         blob                                        key, size: the proven bytes of this content address
         link/<repository id>                        (index) the repositories that hold it, with their names
@@ -30,7 +34,26 @@ another repository later, an id never.
         <begun at>/<repository id>/<digest>         (index) pushes of large manifests that are under way, oldest first
     unfinished
         <begun at>/<upload id>                      (index) uploads that are not finished, oldest first
-    account/<name>, refresh/<hash>                  accounts.py, tokens.py
+    account/<name>
+        account                                     id, kind, is_admin, is_active, password_hash?, ...; version. accounts.py
+    accounts, admins
+        <name>                                      (index) all accounts, and the administrators, in order
+    user/<account id>
+        in/<organization id>                        organization, is_admin: a user's membership
+        in/<organization id>/<team id>              organization, team: a user's or a robot's place in a team
+    organization/<account id>
+        member/<user>                               (index) id, is_admin, is_public
+        robot/<robot>                               (index)
+        team/<team>                                 id, description, created_at, deleting?; version
+        grant/<team id>                             level, team: what a team may do in the whole namespace
+    team/<team id>
+        member/<login>                              (index) id
+        repository/<repository name>                (index) id, level: what the team was granted
+    configuration
+        settings                                    configuration.py
+    events/<year>-<month>
+        <time>/<random>                             events.py
+    refresh/<hash>, token/<hash>                    refresh_tokens.py, access_tokens.py
     keys/<root key's thumbprint>                    crypto/keyring.py
 
 ``revision`` counts what came to depend on the item. Who takes an item away does so on the condition that the revision is
@@ -40,12 +63,19 @@ the one at which nothing depended on it; who comes to depend on it raises the re
 from __future__ import annotations
 
 from chalicelib.registry.names import Digest, RepositoryName, Tag
-from chalicelib.registry.ports import Attributes, Key
+from chalicelib.registry.ports import All, Attributes, Condition, Equals, Exists, Key, Lacks
 
 CATALOG_PARTITION = "catalog"
+PUBLIC_PARTITION = "public"
+REMOVED_PARTITION = "removed"
+ACCOUNTS_PARTITION = "accounts"
+ADMINS_PARTITION = "admins"
 UNFINISHED_PARTITION = "unfinished"
 PENDING_PARTITION = "pending"
 REVISION = "revision"
+VERSION = "version"
+DELETING = "deleting"
+"""On an account or a team that is being deleted: nothing is added to it any more."""
 REFERENCED = "referenced"
 
 
@@ -59,6 +89,74 @@ def identity_key(repository: str) -> Key:
 
 def catalog_key(name: RepositoryName) -> Key:
     return Key(CATALOG_PARTITION, str(name))
+
+
+def public_key(name: RepositoryName) -> Key:
+    return Key(PUBLIC_PARTITION, str(name))
+
+
+def removed_key(removed_at: int, repository: str) -> Key:
+    return Key(REMOVED_PARTITION, f"{removed_at:012d}/{repository}")
+
+
+def repository_grant_key(repository: str, team: str) -> Key:
+    return Key(contents(repository), f"grant/{team}")
+
+
+def account_key(name: str) -> Key:
+    return Key(f"account/{name}", "account")
+
+
+def accounts_key(name: str) -> Key:
+    return Key(ACCOUNTS_PARTITION, name)
+
+
+def admins_key(name: str) -> Key:
+    return Key(ADMINS_PARTITION, name)
+
+
+def places(account: str) -> str:
+    """The partition of what a user or a robot, by id, is in."""
+    return f"user/{account}"
+
+
+def place_key(account: str, organization: str, team: str = "") -> Key:
+    """A membership in an organization, or in a team of it; all by id."""
+    return Key(places(account), f"in/{organization}/{team}" if team else f"in/{organization}")
+
+
+def organization(account: str) -> str:
+    """The partition of an organization, by id."""
+    return f"organization/{account}"
+
+
+def member_key(account: str, user: str) -> Key:
+    return Key(organization(account), f"member/{user}")
+
+
+def robot_key(account: str, robot: str) -> Key:
+    return Key(organization(account), f"robot/{robot}")
+
+
+def team_key(account: str, team: str) -> Key:
+    return Key(organization(account), f"team/{team}")
+
+
+def namespace_grant_key(account: str, team: str) -> Key:
+    return Key(organization(account), f"grant/{team}")
+
+
+def team_contents(team: str) -> str:
+    """The partition of a team, by id."""
+    return f"team/{team}"
+
+
+def team_member_key(team: str, login: str) -> Key:
+    return Key(team_contents(team), f"member/{login}")
+
+
+def team_repository_key(team: str, name: RepositoryName) -> Key:
+    return Key(team_contents(team), f"repository/{name}")
 
 
 def contents(repository: str) -> str:
@@ -133,6 +231,19 @@ def is_pending(manifest: Attributes) -> bool:
     return bool(manifest.get("pending"))
 
 
+def version_of(attributes: Attributes) -> int:
+    """How often a record was changed; 0 for one that an earlier release wrote."""
+    return number(attributes, VERSION) if VERSION in attributes else 0
+
+
+def unchanged(version: int | None) -> Condition:
+    """Holds if the record is there, is not being deleted and (unless None) has this version."""
+    alive = (Exists(), Lacks(DELETING))
+    if version is None:
+        return All(alive)
+    return All((*alive, Equals(VERSION, version) if version else Lacks(VERSION)))
+
+
 class Malformed(Exception):
     """A stored attribute is not what its record says: the table was written by something else."""
 
@@ -151,3 +262,16 @@ def number(attributes: Attributes, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Malformed(name)
     return value
+
+
+def flag(attributes: Attributes, name: str) -> bool:
+    """A boolean attribute, False if it is not there. Raises Malformed."""
+    value = attributes.get(name, False)
+    if not isinstance(value, bool):
+        raise Malformed(name)
+    return value
+
+
+def text_or(attributes: Attributes, name: str, otherwise: str) -> str:
+    """A string attribute, or ``otherwise`` if it is not there. Raises Malformed."""
+    return text(attributes, name) if name in attributes else otherwise

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from chalicelib.registry.attempts import Changed, retried, settled
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
+from chalicelib.registry.events import Actor, Event, Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
@@ -51,13 +52,14 @@ _TAGS_AT_ONCE = 40
 class Removals:
     """Takes manifests and tags away."""
 
-    def __init__(self, table: Table, store: BlobStore, repositories: Repositories, images: Images) -> None:
+    def __init__(self, table: Table, store: BlobStore, repositories: Repositories, images: Images, events: Events) -> None:
         self._table = table
         self._store = store
         self._repositories = repositories
         self._images = images
+        self._events = events
 
-    def untag(self, name: RepositoryName, tag: Tag) -> None:
+    def untag(self, name: RepositoryName, tag: Tag, actor: Actor) -> None:
         """Take a tag away; the manifest stays. Raises NameUnknown, ManifestUnknown, Busy."""
         repository = self._repositories.get(name).id
 
@@ -65,15 +67,18 @@ class Removals:
             attributes = self._table.get(tag_key(repository, tag))
             if attributes is None:
                 raise ManifestUnknown(str(tag))
-            self._table.transact(_untag(repository, Digest.parse(text(attributes, "digest")), tag))
+            digest = text(attributes, "digest")
+            event = Event("TAG_DELETE", f"{name}:{tag}", actor, detail={"digest": digest})
+            self._table.transact([*_untag(repository, Digest.parse(digest), tag), *self._events.writes(event, repository)])
 
         retried(remove)
 
-    def delete(self, name: RepositoryName, digest: Digest) -> None:
+    def delete(self, name: RepositoryName, digest: Digest, actor: Actor) -> None:
         """Take a manifest and all its tags away, at once. Raises NameUnknown, ManifestUnknown, ManifestReferenced, Busy."""
         repository = self._repositories.get(name).id
         manifest = self._manifest(repository, digest)
-        retried(lambda: self._delete(repository, digest))
+        event = Event("MANIFEST_DELETE", str(name), actor, detail={"digest": str(digest)})
+        retried(lambda: self._delete(repository, digest, event))
         if manifest is not None:
             self._clear_notes(repository, manifest)
 
@@ -86,7 +91,7 @@ class Removals:
         except ManifestUnknown:
             return None
 
-    def _delete(self, repository: str, digest: Digest) -> None:
+    def _delete(self, repository: str, digest: Digest, event: Event) -> None:
         """One that is pending goes too: somebody may have been told that it needs what is to be deleted."""
         record = self._table.get(manifest_key(repository, digest))
         if record is None:
@@ -101,6 +106,7 @@ class Removals:
             Delete(manifest_key(repository, digest), Equals(REVISION, number(record, REVISION))),
             Delete(content_key(repository, digest)),
             *(write for tag in tags for write in _untag(repository, digest, tag)),
+            *self._events.writes(event, repository),
         ]
         if "subject" in record:
             writes.append(Delete(referrer_key(repository, Digest.parse(text(record, "subject")), digest)))

@@ -1,16 +1,49 @@
-"""Repositories: a name, an id that all contents hang on, and whether everybody may pull."""
+"""Repositories: a name, an id that all contents hang on, what it says of itself, and whether everybody may pull."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
-from chalicelib.registry.attempts import retried
-from chalicelib.registry.errors import NameUnknown
-from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import Absent, Attributes, Clock, Exists, Put, Table, Update
-from chalicelib.registry.records import CATALOG_PARTITION, catalog_key, identity_key, number, repository_key, text
+from chalicelib.registry.attempts import Changed, retried, settled
+from chalicelib.registry.errors import NameUnknown, RepositoryExists, VersionMismatch
+from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.ports import (
+    Absent,
+    Attributes,
+    Check,
+    Clock,
+    ConditionFailed,
+    Delete,
+    Equals,
+    Key,
+    Lacks,
+    Put,
+    Table,
+    Update,
+    Write,
+)
+from chalicelib.registry.records import (
+    CATALOG_PARTITION,
+    DELETING,
+    REMOVED_PARTITION,
+    VERSION,
+    account_key,
+    catalog_key,
+    contents,
+    holder_key,
+    identity_key,
+    last_segment,
+    number,
+    public_key,
+    removed_key,
+    repository_key,
+    text,
+    text_or,
+    version_of,
+)
 
 PUBLIC, PRIVATE = "public", "private"
 
@@ -21,6 +54,11 @@ under its id; and who does not find what is looked for looks the name up again f
 
 _REMEMBERED_NAMES = 10_000
 
+_NOT_MADE = "no such repository, and a push does not make it here: create it first (createRepositoryOnPush is off)"
+
+_AT_ONCE = 40
+"""Records that are cleared away in one transaction, each perhaps with an index item."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -30,10 +68,31 @@ class Repository:
     name: RepositoryName
     visibility: str
     created_at: int
+    short_description: str = ""
+    long_description: str = ""
+    version: int = 0
 
     @property
     def is_public(self) -> bool:
         return self.visibility == PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a repository is to say of itself, and who may see it; None leaves it as it is."""
+
+    visibility: str | None = None
+    short_description: str | None = None
+    long_description: str | None = None
+
+
+Also: TypeAlias = Callable[[str], Sequence[Write]]
+"""What is written together with a new repository, by its id."""
+
+
+def nothing_else(_identity: str) -> Sequence[Write]:
+    """Nothing but the repository itself."""
+    return ()
 
 
 class Repositories:
@@ -47,7 +106,7 @@ class Repositories:
     def find(self, name: RepositoryName) -> Repository | None:
         """The repository of that name as it is now, or None."""
         attributes = self._table.get(repository_key(name))
-        return None if attributes is None else self._remember(_repository(name, attributes))
+        return None if attributes is None else self._remember(repository_of(name, attributes))
 
     def get(self, name: RepositoryName) -> Repository:
         """The repository as it is now. Raises NameUnknown."""
@@ -80,43 +139,115 @@ class Repositories:
         """See ``get_recent``; None if there is none."""
         return self._recent(name) or self.find(name)
 
-    def ensure(self, name: RepositoryName) -> Repository:
+    def ensure(self, name: RepositoryName, also: Also = nothing_else) -> Repository:
         """The repository of that name, made now and private if there is none; as it was at most some seconds ago, which is good
-        enough to begin an upload. Raises Busy."""
-        return retried(lambda: self.find_recent(name) or self._create(name))
+        enough to begin an upload. ``also`` is written with it. Raises NameUnknown if it may not be made, since its namespace is
+        being deleted or a condition of ``also`` does not hold; Busy."""
 
-    def _create(self, name: RepositoryName) -> Repository:
-        record = Repository(secrets.token_hex(12), name, PRIVATE, int(self._clock.now().timestamp()))
-        attributes: Attributes = {"id": record.id, "visibility": record.visibility, "created_at": record.created_at}
-        self._table.transact(
-            [
-                Put(repository_key(name), attributes, Absent()),
-                Put(catalog_key(name), {}),
-                Put(identity_key(record.id), {"name": str(name)}),
-            ]
-        )
-        return self._remember(record)
+        def make() -> Repository:
+            found = self.find_recent(name)
+            if found is not None:
+                return found
+            try:
+                return self._create(name, Description(), also)
+            except RepositoryExists:
+                raise Changed from None
 
-    def set_visibility(self, name: RepositoryName, visibility: str) -> Repository:
-        """Make it PUBLIC or PRIVATE. Raises NameUnknown, Busy."""
+        return retried(make)
 
-        def change() -> Repository:
-            self.get(name)
-            self._table.write(Update(repository_key(name), set={"visibility": visibility}, condition=Exists()))
+    def create(self, name: RepositoryName, description: Description, also: Also = nothing_else) -> Repository:
+        """A new repository, private unless said otherwise. Raises RepositoryExists; NameUnknown as ``ensure`` does; Busy."""
+        return retried(lambda: self._create(name, description, also))
+
+    def _create(self, name: RepositoryName, description: Description, also: Also) -> Repository:
+        record: Attributes = {
+            "id": secrets.token_hex(12),
+            "visibility": description.visibility or PRIVATE,
+            "created_at": int(self._clock.now().timestamp()),
+            "short_description": description.short_description or "",
+            "long_description": description.long_description or "",
+            VERSION: 1,
+        }
+        repository = repository_of(name, record)
+        writes: list[Write] = [
+            Put(repository_key(name), record, Absent()),
+            Put(catalog_key(name), {}),
+            Put(identity_key(repository.id), {"name": str(name)}),
+            Check(account_key(name.namespace), Lacks(DELETING)),
+            *([Put(public_key(name), {})] if repository.is_public else []),
+            *also(repository.id),
+        ]
+        try:
+            self._table.transact(writes)
+        except ConditionFailed as failed:
+            if 0 in failed.failed:
+                raise RepositoryExists(str(name)) from None
+            raise NameUnknown(str(name), _NOT_MADE) from None
+        return self._remember(repository)
+
+    def change(self, name: RepositoryName, description: Description, version: int | None = None) -> Repository:
+        """Change what is given. ``version`` is the one that it must have. Raises NameUnknown, VersionMismatch, Busy."""
+
+        def write() -> Repository:
+            repository = self.get(name)
+            if version not in {None, repository.version}:
+                raise VersionMismatch
+            changed = {field: value for field, value in asdict(description).items() if value is not None}
+            is_public = (description.visibility or repository.visibility) == PUBLIC
+            self._table.transact(
+                [
+                    Update(repository_key(name), set=changed, add={VERSION: 1}, condition=Equals("id", repository.id)),
+                    Put(public_key(name), {}) if is_public else Delete(public_key(name)),
+                ]
+            )
             return self.get(name)
 
-        return retried(change)
+        return retried(write)
+
+    def delete(self, name: RepositoryName, version: int | None = None) -> Repository:
+        """Take a repository away, at once and with everything in it; what it held is cleared away later, see ``clear``.
+
+        Raises NameUnknown, VersionMismatch, Busy."""
+
+        def write() -> Repository:
+            repository = self.get(name)
+            if version not in {None, repository.version}:
+                raise VersionMismatch
+            self._table.transact(
+                [
+                    Delete(repository_key(name), Equals("id", repository.id)),
+                    Delete(catalog_key(name)),
+                    Delete(public_key(name)),
+                    Delete(identity_key(repository.id)),
+                    Put(removed_key(int(self._clock.now().timestamp()), repository.id), {"name": str(name)}),
+                ]
+            )
+            return repository
+
+        repository = retried(write)
+        self.forget(name)
+        return repository
+
+    def clear(self, limit: int) -> int:
+        """Clear away up to ``limit`` records of repositories that were deleted; how many there were. Blobs' bytes stay for the
+        collection of garbage."""
+        cleared = 0
+        for item in self._table.query(REMOVED_PARTITION, limit=limit):
+            repository = last_segment(item.key.sort)
+            while cleared < limit and (found := self._table.query(contents(repository), limit=_AT_ONCE)):
+                gone = [Delete(each.key) for each in found]
+                gone += [Delete(key) for each in found if (key := _listed(each.key.sort, repository))]
+                settled(lambda gone=gone: self._table.transact(gone))  # type: ignore[misc]
+                cleared += len(found)
+            if cleared >= limit:
+                break
+            settled(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+        return cleared
 
     def page(self, after: str, limit: int) -> Sequence[RepositoryName]:
         """Up to ``limit`` names beyond ``after`` ("" for the first), in order."""
         items = self._table.query(CATALOG_PARTITION, after=after, limit=limit)
         return [RepositoryName.parse(item.key.sort) for item in items]
-
-    def visibility(self, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, bool]:
-        """For each of the repositories that exist: is it public? One batch of reads, none remembered."""
-        keys = {repository_key(name): name for name in names}
-        found = self._table.batch_get(list(keys))
-        return {keys[key]: text(attributes, "visibility") == PUBLIC for key, attributes in found.items()}
 
     def _remember(self, repository: Repository) -> Repository:
         if len(self._remembered) >= _REMEMBERED_NAMES:
@@ -125,5 +256,20 @@ class Repositories:
         return repository
 
 
-def _repository(name: RepositoryName, attributes: Attributes) -> Repository:
-    return Repository(text(attributes, "id"), name, text(attributes, "visibility"), number(attributes, "created_at"))
+def _listed(sort: str, repository: str) -> Key | None:
+    """Where the blob of a link notes that this repository holds it."""
+    kind, _, digest = sort.partition("/")
+    return holder_key(Digest.parse(digest), repository) if kind == "blob" else None
+
+
+def repository_of(name: RepositoryName, attributes: Attributes) -> Repository:
+    """A repository from its record."""
+    return Repository(
+        text(attributes, "id"),
+        name,
+        text(attributes, "visibility"),
+        number(attributes, "created_at"),
+        text_or(attributes, "short_description", ""),
+        text_or(attributes, "long_description", ""),
+        version_of(attributes),
+    )

@@ -77,11 +77,20 @@ class PublicKeys(Protocol):
         """The certificate of the root that certifies these keys, PEM."""
 
 
-class Visibility(Protocol):
-    """Says which repositories everybody may pull."""
+class Rights(Protocol):
+    """Knows how accounts stand to repositories; ``rights.py``."""
 
-    def visibility(self, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, bool | None]:
-        """Whether each repository is public; one that does not exist is left out or None, and counts as private."""
+    def everywhere(
+        self, account: access.Account | None, names: Iterable[RepositoryName]
+    ) -> Mapping[RepositoryName, access.Where]:
+        """How the account (None: anonymous) stands to each of them, as things are now."""
+
+
+class StillActive(Protocol):
+    """Knows which accounts are still there."""
+
+    def still_active(self, name: str, issued_at: int) -> bool:
+        """Whether the account that a token was issued for at that time may still use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +109,16 @@ class Decision:
     refused: tuple[access.Grant, ...]
 
 
-def decide(account: access.Account | None, asked: Asked, repositories: Visibility) -> Decision:
+def decide(account: access.Account | None, asked: Asked, rights: Rights) -> Decision:
     """What of ``asked`` the account (None: anonymous) gets.
 
     ``*`` asks for whatever is allowed: it is granted as the actions allowed, and as ``*`` besides when those are all, since
-    other verifiers compare words. Visibility is read at most once, and only for repositories where it matters.
+    other verifiers compare words.
     """
-    depends = [name for name in asked.repositories if access.allowed_actions(account, name, public=True) != access.EVERY_ACTION]
-    public = repositories.visibility(depends) if depends else {}
+    wheres = rights.everywhere(account, asked.repositories)
     granted, refused = [], []
     for name, actions in asked.repositories.items():
-        allowed = access.allowed_actions(account, name, public=bool(public.get(name)))
+        allowed = access.allowed_actions(account, wheres[name])
         wanted = access.EVERY_ACTION if "*" in actions else actions
         given = wanted & allowed
         star = {"*"} if "*" in actions and allowed == access.EVERY_ACTION else set[str]()
@@ -142,13 +150,22 @@ class Tokens:
     """The access tokens of one registry: ``issuer`` makes them, for ``service``."""
 
     def __init__(
-        self, *, issuer: str, service: str, signer: TokenSigner, verifier: TokenVerifier, keys: PublicKeys, clock: Clock
+        self,
+        *,
+        issuer: str,
+        service: str,
+        signer: TokenSigner,
+        verifier: TokenVerifier,
+        keys: PublicKeys,
+        accounts: StillActive,
+        clock: Clock,
     ) -> None:
         self.issuer = issuer
         self.service = service
         self._signer = signer
         self._verifier = verifier
         self._keys = keys
+        self._accounts = accounts
         self._clock = clock
         self._verified: Recent[str, _Claims] = Recent(_VERIFIED)
 
@@ -171,6 +188,8 @@ class Tokens:
             "access": [],
             "refused": [],
         }
+        if account is not None and account.limits is not None:
+            claims["limits"] = _limits_claim(account.limits)
         fitting = _fit(decision, self._signer.room(MAX_TOKEN) - len(_json(claims)))
         claims["access"] = [_entry(grant) for grant in fitting.granted]
         claims["refused"] = [_entry(grant) for grant in fitting.refused]
@@ -179,7 +198,8 @@ class Tokens:
     def verify(self, text: str) -> access.Caller:
         """Who carries the token, and what it grants. Raises Unauthenticated, saying what is wrong with it.
 
-        A signature is checked once and remembered by the exact text; times are looked at every time.
+        A signature is checked once and remembered by the exact text; times, and whether the account is still there, are looked
+        at every time.
         """
         claims = self._verified.get(text)
         if claims is None:
@@ -196,6 +216,8 @@ class Tokens:
             raise Unauthenticated("the token has expired")
         if now < max(claims.not_before, claims.issued_at) - LEEWAY:
             raise Unauthenticated("the token is not valid yet")
+        if claims.caller.account and not self._accounts.still_active(claims.caller.account, claims.issued_at):
+            raise Unauthenticated("the account is gone or locked")
         return claims.caller
 
     def jwks(self) -> Mapping[str, object]:
@@ -228,7 +250,10 @@ def _claims(payload: bytes) -> _Claims:
             not_before=int(claims["nbf"]),
             issued_at=int(claims["iat"]),
             caller=access.Caller(
-                str(claims["sub"]), tuple(_grants(claims["access"])), tuple(_grants(claims.get("refused", ())))
+                str(claims["sub"]),
+                tuple(_grants(claims["access"])),
+                tuple(_grants(claims.get("refused", ()))),
+                _limits(claims["limits"]) if "limits" in claims else None,
             ),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -238,6 +263,14 @@ def _claims(payload: bytes) -> _Claims:
 def _grants(entries: Sequence[Mapping[str, Any]]) -> Iterator[access.Grant]:
     for entry in entries:
         yield access.Grant(str(entry["type"]), str(entry["name"]), frozenset(str(action) for action in entry["actions"]))
+
+
+def _limits(claim: Mapping[str, Any]) -> access.Limits:
+    return access.Limits(tuple(map(str, claim["repositories"])), frozenset(map(str, claim["actions"])))
+
+
+def _limits_claim(limits: access.Limits) -> Mapping[str, object]:
+    return {"repositories": list(limits.repositories), "actions": ordered(limits.actions)}
 
 
 def _entry(grant: access.Grant) -> Mapping[str, object]:

@@ -17,7 +17,7 @@ from chalicelib.registry import access
 from chalicelib.registry.accounts import Account, Accounts
 from chalicelib.registry.errors import NameInvalid
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.tokens import Asked, IssuedToken, RefreshTokens, Tokens, Visibility, decide, ordered
+from chalicelib.registry.tokens import Asked, IssuedToken, RefreshTokens, Rights, Tokens, decide, ordered
 from chalicelib.wire.http import Request, Response
 
 MAX_SCOPES = 100
@@ -43,7 +43,7 @@ class TokenServices:
     accounts: Accounts
     tokens: Tokens
     refresh_tokens: RefreshTokens
-    repositories: Visibility
+    rights: Rights
     realm: str
 
 
@@ -151,7 +151,7 @@ def parse_scopes(values: Iterable[str]) -> Asked:
 
 def _issue(account: Account | None, scopes: Iterable[str], services: TokenServices) -> IssuedToken:
     identity = None if account is None else account.identity
-    return services.tokens.issue(identity, decide(identity, parse_scopes(scopes), services.repositories))
+    return services.tokens.issue(identity, decide(identity, parse_scopes(scopes), services.rights))
 
 
 def _by_basic(header: str, services: TokenServices) -> Account | None:

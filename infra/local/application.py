@@ -72,7 +72,7 @@ def _may_send() -> MaySend:
     from chalicelib.entry.distribution import distribution_gate
     from chalicelib.entry.gateway import event_response, request_of
 
-    gate = distribution_gate(wiring.tokens(), wiring.settings().realm, wiring.settings().service)
+    gate = distribution_gate(wiring.registry(), wiring.tokens(), wiring.settings().realm, wiring.settings().service)
 
     def may_send(head: Head) -> Answer | None:
         response = gate(request_of(event_of(head)))

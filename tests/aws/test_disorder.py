@@ -102,7 +102,7 @@ class World:
         assert relay.end(writing, parts, size, "") == ended
         self.now[u] = ended
 
-    def cancels(self, u: int, c: int) -> None:  # noqa: ARG002
+    def cancels(self, u: int, c: int) -> None:
         self.surface.registry.uploads.cancel(self.ticket(self.now[u]))
 
     def deletes(self, u: int, c: int) -> None:

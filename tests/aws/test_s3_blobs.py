@@ -66,7 +66,7 @@ class TestS3Blobs(BlobStoreContract):
     def store(self, bucket: S3Bucket) -> S3Blobs:
         return S3Blobs(bucket)
 
-    def fetch(self, store: BlobStore, url: str, method: str, byte_range: str = "") -> Fetched:  # noqa: ARG002
+    def fetch(self, store: BlobStore, url: str, method: str, byte_range: str = "") -> Fetched:
         return _fetch(url, method, byte_range)
 
 

@@ -63,7 +63,7 @@ class TestS3Multipart(MultipartContract):
     def blobs(self, bucket: S3Bucket) -> S3Blobs:
         return S3Blobs(bucket)
 
-    def send(self, store: Multipart, url: str, content: bytes, md5: bytes | None = None) -> Sent:  # noqa: ARG002
+    def send(self, store: Multipart, url: str, content: bytes, md5: bytes | None = None) -> Sent:
         return _send(url, content, md5)
 
 

@@ -31,7 +31,7 @@ def request(surface: Surface, method: str, path: str, *scopes: str, token: str =
 )
 def test_a_refusal_is_what_the_door_says(method: str, path: str, scopes: tuple[str, ...], token: str) -> None:
     surface = Surface()
-    gate = distribution_gate(surface.tokens, f"{URL}/auth/token", SERVICE)
+    gate = distribution_gate(surface.registry, surface.tokens, f"{URL}/auth/token", SERVICE)
     asked = request(surface, method, path, *scopes, token=token)
     told = gate(asked)
     assert told is not None
@@ -41,7 +41,7 @@ def test_a_refusal_is_what_the_door_says(method: str, path: str, scopes: tuple[s
 
 def test_who_may_send_is_not_answered_yet() -> None:
     surface = Surface()
-    gate = distribution_gate(surface.tokens, f"{URL}/auth/token", SERVICE)
+    gate = distribution_gate(surface.registry, surface.tokens, f"{URL}/auth/token", SERVICE)
     scope = f"repository:{NAME}:pull,push"
     assert gate(request(surface, "PUT", f"/v2/{NAME}/manifests/x", scope)) is None
     assert gate(request(surface, "PATCH", f"/v2/{NAME}/blobs/uploads/u", scope)) is None

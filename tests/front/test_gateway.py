@@ -30,7 +30,7 @@ class Told:
         self.result: dict[str, object] = {"statusCode": status, "headers": named, "body": body, "isBase64Encoded": False}
         self.events: list[Event] = []
 
-    def __call__(self, event: Event, context: object, /) -> Mapping[str, object]:  # noqa: ARG002
+    def __call__(self, event: Event, context: object, /) -> Mapping[str, object]:
         self.events.append(event)
         return self.result
 

@@ -34,7 +34,7 @@ class Behind:
         self.api = HttpApi(self._through_json, MAPPINGS, payload=payload)
         self.token = ""
 
-    def _through_json(self, event: Event, context: object, /) -> Mapping[str, object]:  # noqa: ARG002
+    def _through_json(self, event: Event, context: object, /) -> Mapping[str, object]:
         told = self.surface.app(json.loads(json.dumps(event)), None)
         result: dict[str, object] = json.loads(json.dumps(told))
         return result

@@ -90,7 +90,7 @@ class MemoryBlobs:
     def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         raise NotImplementedError
 
-    def link(self, key: str, method: str, shown: Shown) -> str:  # noqa: ARG002 - the port's name
+    def link(self, key: str, method: str, shown: Shown) -> str:
         return f"/_blobs/{key}?for={method}"
 
     def delete(self, key: str) -> None:
@@ -124,7 +124,7 @@ class FakeApp:
     release: threading.Event = field(default_factory=threading.Event)
     held: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, event: Event, context: object) -> Mapping[str, object]:  # noqa: ARG002 - the protocol's name
+    def __call__(self, event: Event, context: object) -> Mapping[str, object]:
         self.events.append(event)
         self.threads.append(threading.current_thread())
         path = str(event["rawPath"])
@@ -149,7 +149,7 @@ class FakeApp:
             return answer(201, "", location="/v2/a/blobs/x")
         return answer(200, json.dumps(event), content_type="application/json")
 
-    def may_send(self, head: Head) -> Answer | None:  # noqa: ARG002 - whoever it is
+    def may_send(self, head: Head) -> Answer | None:
         return refused(self.refuse_unread, "UNAUTHORIZED", "not you") if self.refuse_unread else None
 
     def _slow(self) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ import pytest
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import Attributes, Delete, Item, Key, Put, Table, Update, Walked, Write
 from chalicelib.registry.pushes import PENDING_LIFETIME
+from chalicelib.registry.repositories import Description
 from tests.memory_table import MemoryTable
 from tests.surface import CONFIG, Surface, image
 
@@ -62,7 +63,7 @@ def surface() -> Surface:
     surface = Surface(table=DyingTable(MemoryTable()))
     for content in (CONFIG, *LAYERS):
         surface.push_blob(NAME, content)
-    surface.registry.repositories.set_visibility(RepositoryName.parse(NAME), "public")
+    surface.registry.repositories.change(RepositoryName.parse(NAME), Description(visibility="public"))
     return surface
 
 

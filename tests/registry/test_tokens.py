@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.registry.access import EVERY_ACTION, Account, Caller, Grant, allowed_actions
+from chalicelib.registry.access import EVERY_ACTION, Account, Caller, Grant, Where, allowed_actions
 from chalicelib.registry.accounts import Account as StoredAccount
 from chalicelib.registry.errors import Unauthenticated
 from chalicelib.registry.names import RepositoryName
@@ -25,15 +25,13 @@ APP, OTHER, OPEN = (RepositoryName.parse(name) for name in ("user/app", "other/a
 
 
 class Shelf:
-    """Repositories of which some are public; ``asked`` lists what was looked up."""
+    """Repositories of which some are public; others do not exist."""
 
-    def __init__(self, **public: bool | None) -> None:
+    def __init__(self, **public: bool) -> None:
         self._public = {RepositoryName.parse(name.replace("__", "/")): value for name, value in public.items()}
-        self.asked: list[list[RepositoryName]] = []
 
-    def visibility(self, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, bool | None]:
-        self.asked.append(list(names))
-        return {name: self._public[name] for name in self.asked[-1] if name in self._public}
+    def everywhere(self, account: Account | None, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, Where]:
+        return {name: Where(name, name in self._public, self._public.get(name, False)) for name in names}
 
 
 def grant(name: RepositoryName, *actions: str) -> Grant:
@@ -70,7 +68,7 @@ def test_everybody_gets_what_access_allows_and_hears_of_the_rest() -> None:
 
 
 def test_a_repository_that_does_not_exist_is_private() -> None:
-    for shelf in (Shelf(), Shelf(other__app=None), Shelf(other__app=False)):
+    for shelf in (Shelf(), Shelf(other__app=False)):
         assert decide(None, Asked({OTHER: frozenset({"pull"})}), shelf) == Decision((), (grant(OTHER, "pull"),))
 
 
@@ -88,16 +86,6 @@ def test_the_catalogue_is_for_administrators() -> None:
         assert decide(account, Asked({}, catalog=True), Shelf()) == Decision((), (catalog,))
 
 
-def test_visibility_is_one_lookup_and_none_where_it_cannot_matter() -> None:
-    shelf = Shelf()
-    asked = Asked({APP: frozenset({"pull"}), OTHER: frozenset({"pull"}), OPEN: frozenset({"pull"})})
-    decide(ADMIN, asked, shelf)
-    decide(USER, Asked({APP: frozenset({"pull"})}), shelf)
-    assert shelf.asked == []
-    decide(USER, asked, shelf)
-    assert shelf.asked == [[OTHER, OPEN]]
-
-
 @given(
     st.sampled_from([None, ADMIN, USER, Account("other"), Account("user", is_active=False)]),
     st.dictionaries(st.sampled_from([APP, OTHER, OPEN]), st.frozensets(st.sampled_from(["pull", "push", "delete", "*"]))),
@@ -109,7 +97,7 @@ def test_a_token_never_grants_more_than_its_owner_holds(
     decision = decide(account, Asked(asked), Shelf(other__open=public))
     caller = Caller("", decision.granted, decision.refused)
     for name in (APP, OTHER, OPEN):
-        allowed = allowed_actions(account, name, public=public and name == OPEN)
+        allowed = allowed_actions(account, Where(name, name == OPEN, public and name == OPEN))
         for action in EVERY_ACTION:
             wanted = name in asked and bool(asked[name] & {action, "*"})
             assert caller.may(action, "repository", str(name)) == (wanted and action in allowed)

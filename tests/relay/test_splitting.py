@@ -31,7 +31,7 @@ class MemoryParts:
         self.most = self._now = 0
         self._failing = failing
 
-    async def put(self, begun: Begun, number: int, content: memoryview) -> str:  # noqa: ARG002
+    async def put(self, begun: Begun, number: int, content: memoryview) -> str:
         self._now += 1
         self.most = max(self.most, self._now)
         before = bytes(content)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.registry.access import Account, Where
 from chalicelib.registry.names import RepositoryName
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.token import (
@@ -35,8 +36,8 @@ PASSWORD = "right: pässword"
 class Shelf:
     """``library/open`` is public, nothing else is."""
 
-    def visibility(self, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, bool | None]:
-        return {name: str(name) == "library/open" for name in names if str(name).startswith("library/")}
+    def everywhere(self, account: Account | None, names: Iterable[RepositoryName]) -> Mapping[RepositoryName, Where]:
+        return {name: Where(name, str(name).startswith("library/"), str(name) == "library/open") for name in names}
 
 
 class House:

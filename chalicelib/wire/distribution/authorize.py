@@ -6,10 +6,12 @@ authentication); who asked and was refused is told so by a 403. Neither says whe
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
 
 from chalicelib.registry.access import CATALOG, REGISTRY, REPOSITORY, Caller
 from chalicelib.registry.errors import Denied, Unauthenticated
+from chalicelib.registry.names import RepositoryName
 from chalicelib.wire.distribution.routes import Access, Match
 from chalicelib.wire.http import Request
 
@@ -32,24 +34,15 @@ class ChallengeError(Exception):
         self.error = error
 
 
-def authorize(request: Request, match: Match, tokens: TokenVerifier) -> Caller:
-    """The caller, who has the access that the route declares. Raises ChallengeError, Denied."""
-    access = match.route.access
-    if access is Access.WRITER:
+Explain: TypeAlias = Callable[[Iterable[str], RepositoryName], str]
+"""Why the caller may not do these actions in a repository."""
+
+
+def identify(request: Request, match: Match, tokens: TokenVerifier) -> Caller:
+    """Who calls. Raises ChallengeError."""
+    if match.route.access is Access.WRITER:
         return ANONYMOUS
-    kind, name = (REGISTRY, CATALOG) if access is Access.CATALOG else (REPOSITORY, str(match.name))
-    scope = f"{kind}:{name}:{','.join(access.value)}" if access.value else ""
-    caller = _caller(request, scope, tokens)
-    missing = [action for action in access.value if not caller.may(action, kind, name)]
-    if any(caller.was_refused(action, kind, name) for action in missing):
-        message = "" if caller.account else "log in first: without logging in only public repositories can be pulled"
-        raise Denied(message, action=missing[0], type=kind, name=name)
-    if missing:
-        raise ChallengeError(Unauthenticated(needed=scope), scope, "insufficient_scope")
-    return caller
-
-
-def _caller(request: Request, scope: str, tokens: TokenVerifier) -> Caller:
+    scope = _scope(match)
     scheme, _, text = request.header("authorization").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
         raise ChallengeError(Unauthenticated(), scope, "")
@@ -57,3 +50,28 @@ def _caller(request: Request, scope: str, tokens: TokenVerifier) -> Caller:
         return tokens.verify(text.strip())
     except Unauthenticated as refused:
         raise ChallengeError(refused, scope, "invalid_token") from None
+
+
+def permit(caller: Caller, match: Match, explain: Explain) -> None:
+    """Let a caller pass who has the access that the route declares. Raises ChallengeError, Denied."""
+    access = match.route.access
+    if access is Access.WRITER:
+        return
+    kind, name = _resource(match)
+    missing = [action for action in access.value if not caller.may(action, kind, name)]
+    if any(caller.was_refused(action, kind, name) for action in missing):
+        reason = explain(missing, match.name) if match.name else "only administrators may do this"
+        raise Denied("" if caller.account else "log in first", action=missing[0], type=kind, name=name, reason=reason)
+    if missing:
+        scope = _scope(match)
+        raise ChallengeError(Unauthenticated(needed=scope), scope, "insufficient_scope")
+
+
+def _resource(match: Match) -> tuple[str, str]:
+    return (REGISTRY, CATALOG) if match.route.access is Access.CATALOG else (REPOSITORY, str(match.name))
+
+
+def _scope(match: Match) -> str:
+    """What the route needs, in scope syntax; "" if any token will do."""
+    actions = match.route.access.value
+    return ":".join((*_resource(match), ",".join(actions))) if actions and match.route.access is not Access.WRITER else ""

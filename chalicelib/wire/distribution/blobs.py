@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.registry.access import PUSH, allowed_actions
+from chalicelib.registry.access import Operation
 from chalicelib.registry.errors import BlobUnknown
 from chalicelib.registry.names import Digest
 from chalicelib.wire.distribution.call import Call
@@ -26,8 +26,7 @@ def pull_blob(call: Call) -> Response:
 
 def _may_push(call: Call) -> bool:
     """By the account's rights, not the token's: a pusher who looks what has arrived may well come with a token to pull."""
-    account = call.registry.accounts.find(call.caller.account) if call.caller.account else None
-    return PUSH in allowed_actions(account, call.name, public=False)
+    return call.registry.rights.decide(call.account(), Operation.PUSH, call.name).allowed
 
 
 def delete_blob(call: Call) -> Response:

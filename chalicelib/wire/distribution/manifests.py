@@ -51,7 +51,7 @@ def push_manifest(call: Call) -> Response:
     if len(tags) > MAX_TAGS:
         raise TooManyTags(MAX_TAGS)
     manifest = parse_manifest(call.request.body, call.request.header("content-type"), digest)
-    call.registry.pushes.push(call.name, manifest, tags)
+    call.registry.pushes.push(call.name, manifest, tags, call.actor, call.pushed_to)
     headers = {
         "Location": f"/v2/{call.name}/manifests/{manifest.digest}",
         "Docker-Content-Digest": str(manifest.digest),
@@ -67,7 +67,7 @@ def delete_manifest(call: Call) -> Response:
     """DELETE: of a tag, or of a manifest with all its tags; 202, and gone at once."""
     reference = parse_reference(call.reference)
     if isinstance(reference, Tag):
-        call.registry.removals.untag(call.name, reference)
+        call.registry.removals.untag(call.name, reference, call.actor)
     else:
-        call.registry.removals.delete(call.name, reference)
+        call.registry.removals.delete(call.name, reference, call.actor)
     return Response(202)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 from chalicelib.registry.errors import EndpointUnknown, NameInvalid, Unsupported
 from chalicelib.registry.names import RepositoryName
@@ -28,6 +29,14 @@ class Access(Enum):
     WRITER = ("writer",)
     """No token: the endpoint checks the secret that an earlier, authorized call was given."""
 
+    @property
+    def changes(self) -> bool:
+        """Does whoever has it change something?"""
+        return self in {Access.PUSH, Access.DELETE}
+
+
+Endpoint: TypeAlias = Callable[[Call], Response]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -36,7 +45,7 @@ class Route:
     methods: tuple[str, ...]
     path: re.Pattern[str]
     access: Access
-    endpoint: Callable[[Call], Response]
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ def _ping(_: Call) -> Response:
     return Response(200, {"Content-Type": "application/json"}, b"{}")
 
 
-def _row(methods: str, path: str, access: Access, endpoint: Callable[[Call], Response]) -> Route:
+def _row(methods: str, path: str, access: Access, endpoint: Endpoint) -> Route:
     pattern = path.replace("<name>", "(?P<name>.*)").replace("<reference>", "(?P<reference>[^/]*)")
     return Route(tuple(methods.split()), re.compile(pattern, re.DOTALL), access, endpoint)
 

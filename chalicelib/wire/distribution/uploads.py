@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-from chalicelib.registry.access import PULL, PUSH, allowed_actions
+from chalicelib.registry.access import Operation
 from chalicelib.registry.blobs import Blob
 from chalicelib.registry.errors import DigestInvalid, NameInvalid, RangeInvalid, UploadUnknown
 from chalicelib.registry.names import Digest, RepositoryName
@@ -34,7 +34,7 @@ def begin_upload(call: Call) -> Response:
         blob = _mount(call, Digest.parse(request.first("mount")), request.first("from"))
         if blob is not None:
             return created(call.name, blob)
-    repository = call.registry.repositories.ensure(call.name)
+    repository = call.pushed_to()
     upload = call.registry.uploads.begin(repository, call.caller.account)
     if digest is None:
         told = accepted(call, upload, Lane.OPEN)
@@ -53,13 +53,13 @@ def large_bodies_warning(lanes: Collection[str]) -> str:
 
 def _mount(call: Call, digest: Digest, source: str) -> Blob | None:
     """By the rights that the caller's account has at this moment; what may not be read is as if it were not there."""
-    account = call.registry.accounts.find(call.caller.account) if call.caller.account else None
+    account = call.account()
 
     def may(repository: Repository, blob: Blob) -> bool:
-        needed = PULL if call.registry.blobs.is_referenced(blob) else PUSH
-        return needed in allowed_actions(account, repository.name, public=repository.is_public)
+        needed = Operation.PULL if call.registry.blobs.is_referenced(blob) else Operation.PUSH
+        return call.registry.rights.decide(account, needed, repository.name).allowed
 
-    repository = call.registry.repositories.ensure(call.name)
+    repository = call.pushed_to()
     if not source:
         return call.registry.blobs.mount_from_any(repository, digest, may)
     try:

@@ -1,4 +1,4 @@
-"""Who calls the management API: Basic credentials (RFC 7617), proven at each call."""
+"""Who calls the management API: Basic credentials (RFC 7617) or an access token as a Bearer, proven at each call."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ class Authenticator(Protocol):
     def authenticate(self, name: str, password: str) -> Proven | None: ...
 
 
-def authenticated(request: Request, accounts: Authenticator) -> Account:
-    """The account that calls. Raises Unauthenticated."""
+def authenticated(request: Request, accounts: Authenticator) -> Account | None:
+    """The account that calls, None without any credentials. Raises Unauthenticated for wrong ones."""
+    if "authorization" not in request.headers:
+        return None
     scheme, _, encoded = request.header("authorization").partition(" ")
     if scheme.lower() != "basic":
         raise Unauthenticated("this endpoint takes Basic credentials")

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.repositories import Description
 from chalicelib.wire.distribution.routes import ROUTES, Access
 from tests.surface import PASSWORD, Surface, code, descriptor, image
 
@@ -42,7 +43,7 @@ def admin() -> Surface:
     surface = Surface()
     for name in (PRIVATE, PUBLIC):
         surface.push_image(name, "latest", b"layer")
-    surface.registry.repositories.set_visibility(RepositoryName.parse(PUBLIC), "public")
+    surface.registry.repositories.change(RepositoryName.parse(PUBLIC), Description(visibility="public"))
     return surface
 
 
@@ -92,7 +93,7 @@ def test_an_anonymous_token_pulls_what_is_public(admin: Surface, method: str, pa
 @pytest.mark.parametrize(("method", "path", "access"), CALLS)
 def test_a_user_s_rights_end_at_the_own_namespace(admin: Surface, method: str, path: str, access: Access) -> None:
     bob = as_caller(admin, f"bob:{PASSWORD}")
-    bob.accounts._create("bob", PASSWORD, is_admin=False)
+    bob.accounts.create_user("bob", PASSWORD)
     answer = bob.call(method, path.replace("<name>", PRIVATE))
     assert answer.status == (200 if access is Access.ANY_TOKEN else 403)
     if access is not Access.CATALOG:
@@ -151,7 +152,7 @@ def test_a_repository_made_private_is_closed_within_a_token_s_life(admin: Surfac
     anonymous = as_caller(admin, "")
     token = anonymous.token(f"repository:{PUBLIC}:pull")
     url = f"/v2/{PUBLIC}/manifests/latest"
-    admin.registry.repositories.set_visibility(RepositoryName.parse(PUBLIC), "private")
+    admin.registry.repositories.change(RepositoryName.parse(PUBLIC), Description(visibility="private"))
     admin.clock.advance(300 + 30)
     assert anonymous.send("GET", url, authorization=f"Bearer {token}").status == 401
     assert anonymous.status("GET", url) == 403

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode
 import pytest
 
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.repositories import Description
 from chalicelib.registry.upload_records import LIFETIME
 from chalicelib.wire.distribution.state import PARAMETER
 from chalicelib.wire.distribution.uploads import large_bodies_warning
@@ -125,7 +126,7 @@ def test_an_upload_is_nobody_else_s_business(surface: Surface, method: str) -> N
     upload = location.rpartition("/")[2]
     surface.push_blob("admin/other", b"exists")
     stranger = Surface(table=surface.table, blobs=surface.store, clock=surface.clock, credentials=f"eve:{PASSWORD}")
-    stranger.accounts._create("eve", PASSWORD, is_admin=True)
+    stranger.accounts.create_user("eve", PASSWORD, is_admin=True)
     query = f"?digest={Digest.of(b'x')}"
     for who, url in [
         (surface, f"/v2/admin/other/blobs/uploads/{upload}"),
@@ -327,11 +328,11 @@ def test_what_is_not_there_is_not_mounted(surface: Surface, source: str) -> None
 def test_what_may_not_be_read_is_mounted_as_if_absent(surface: Surface) -> None:
     digest = surface.push_blob("admin/private", b"secret")
     bob = Surface(table=surface.table, blobs=surface.store, clock=surface.clock, credentials=f"bob:{PASSWORD}")
-    bob.accounts._create("bob", PASSWORD, is_admin=False)
+    bob.accounts.create_user("bob", PASSWORD)
     for query in (f"?mount={digest}&from=admin/private", f"?mount={digest}"):
         assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/{query}").status == 202
         assert bob.status("HEAD", f"/v2/bob/mine/blobs/{digest}") == 404
-    surface.registry.repositories.set_visibility(RepositoryName.parse("admin/private"), "public")
+    surface.registry.repositories.change(RepositoryName.parse("admin/private"), Description(visibility="public"))
     assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/?mount={digest}").status == 202, "no image names it yet"
     surface.push_image("admin/private", "t", b"secret")
     assert bob.call("POST", f"/v2/bob/mine/blobs/uploads/?mount={digest}").status == 201
@@ -340,7 +341,7 @@ def test_what_may_not_be_read_is_mounted_as_if_absent(surface: Surface) -> None:
 def test_a_layer_that_no_image_names_is_its_pushers_own(surface: Surface) -> None:
     """Neither one whose image was refused nor one whose image never came is to be read by others."""
     digest = surface.push_blob("admin/open", b"zombie")
-    surface.registry.repositories.set_visibility(RepositoryName.parse("admin/open"), "public")
+    surface.registry.repositories.change(RepositoryName.parse("admin/open"), Description(visibility="public"))
     url = f"/v2/admin/open/blobs/{digest}"
     anonymous = Surface(table=surface.table, blobs=surface.store, clock=surface.clock, credentials="")
     assert surface.put("admin/open", "t", image(b"zombie", b"missing")).status == 404
@@ -354,7 +355,7 @@ def test_a_layer_that_no_image_names_is_its_pushers_own(surface: Surface) -> Non
 def test_knowing_a_digest_is_not_having_the_blob(surface: Surface) -> None:
     digest = surface.push_blob("admin/private", b"secret")
     bob = Surface(table=surface.table, blobs=surface.store, clock=surface.clock, credentials=f"bob:{PASSWORD}")
-    bob.accounts._create("bob", PASSWORD, is_admin=False)
+    bob.accounts.create_user("bob", PASSWORD)
     refused = bob.call("POST", f"/v2/bob/mine/blobs/uploads/?digest={digest}", b"garbage")
     assert (refused.status, code(refused)) == (400, "DIGEST_INVALID")
     assert bob.status("GET", f"/v2/bob/mine/blobs/{digest}") == 404

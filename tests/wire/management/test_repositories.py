@@ -18,7 +18,7 @@ URL = f"/api/v0/repositories/{NAME}"
 def surface() -> Surface:
     surface = Surface()
     surface.push_image(NAME, "latest", b"layer")
-    surface.accounts._create("bob", PASSWORD, is_admin=False)
+    surface.accounts.create_user("bob", PASSWORD)
     return surface
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from infra.command.failures import WrongUse
@@ -27,8 +29,8 @@ def repo() -> None:
 @with_session
 def list_repositories(session: Session, prefix: str, limit: int | None) -> None:
     """The repositories that you may see."""
-    columns = {"namespace": "NAMESPACE", "name": "NAME", "visibility": "VISIBILITY", "shortDescription": "DESCRIPTION"}
-    session.show_list(REPOSITORIES, "repositories", columns, query={"prefix": prefix}, limit=limit)
+    columns = {"name": "NAME", "visibility": "VISIBILITY", "shortDescription": "DESCRIPTION"}
+    session.show_list(REPOSITORIES, "repositories", columns, query={"prefix": prefix}, limit=limit, shown=_whole_name)
 
 
 @repo.command("create")
@@ -87,6 +89,12 @@ def delete_repository(session: Session, which: Place, yes: bool) -> None:
 def list_access(session: Session, which: Place, limit: int | None) -> None:
     """The teams that were granted something on a repository."""
     show_grants(session, which, limit)
+
+
+def _whole_name(found: Mapping[str, object]) -> dict[str, object]:
+    """A repository with the name that other commands and docker take."""
+    names = [str(found[part]) for part in ("namespace", "name") if found.get(part)]
+    return {**found, "name": "/".join(names)}
 
 
 def _body(public: bool | None, description: str | None, long_description: str | None) -> dict[str, object]:

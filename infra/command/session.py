@@ -116,13 +116,15 @@ class Session:
         *,
         query: Mapping[str, str] | None = None,
         limit: int | None = None,
+        shown: Callable[[Json], Json] = dict,
     ) -> None:
-        """A list, page after page. ``columns`` has a heading for each field that a table shows."""
+        """A list, page after page. ``columns`` has a heading for each field that a table shows, once ``shown`` has been over
+        what the API tells."""
         found = list(self.client.pages(path, member, query, limit))
         if self.as_json:
             output.echo_json({member: found})
         else:
-            output.echo_table(tuple(columns.values()), ([each.get(name) for name in columns] for each in found))
+            output.echo_table(tuple(columns.values()), ([each.get(name) for name in columns] for each in map(shown, found)))
 
     def show_secret(self, content: Json, note: str) -> None:
         """What is told once: alone on stdout, so that a script can take it."""

@@ -146,6 +146,7 @@ def test_repositories_and_grants(acme: Desk) -> None:
     assert acme.run("bob", "repo create acme/other").code == 1
     acme.do("alice", "grant set acme/developers acme/app read-write")
     assert names(acme.json("bob", "repo list --prefix acme/"), "repositories") == ["app"]
+    assert acme.do("bob", "repo list").split()[3:5] == ["acme/app", "private"]
     acme.do("alice", "grant set acme/developers acme/ read-only")
     assert names(acme.json("bob", "repo list --prefix acme/"), "repositories") == ["app", "deep/er"]
     assert acme.json("alice", "grant list acme/") == {"teamAccessList": [{"accessLevel": "read-only", "team": "developers"}]}

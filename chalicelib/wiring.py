@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
+from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
@@ -26,11 +28,13 @@ from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs, Prover
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.throttle import Throttle
+from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.settings import Cloud, SettingError, Settings, read_settings
@@ -43,6 +47,7 @@ from chalicelib.wire.token import TokenServices
 
 if TYPE_CHECKING:
     from chalicelib.aws.s3_bucket import S3Bucket
+    from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
     from chalicelib.wire.management.services import Management
@@ -210,6 +215,16 @@ def accounts() -> Accounts:
     return Accounts(table(), Argon2Hasher(), clock())
 
 
+@cache
+def access_tokens() -> AccessTokens:
+    return AccessTokens(table(), accounts(), clock())
+
+
+@cache
+def credentials() -> Credentials:
+    return Credentials(accounts(), access_tokens(), Throttle(table(), clock()))
+
+
 def admin_password() -> str:
     """The first account's generated password, on AWS. Not cached: it is needed once. Raises SettingError."""
     store = settings().store
@@ -221,11 +236,15 @@ def admin_password() -> str:
 
 
 @cache
-def tokens() -> Tokens:
+def key_ring() -> KeyRing:
     from chalicelib.crypto.keyring import KeyRing
 
-    ring = KeyRing(table(), signer(), clock())
-    configured = settings()
+    return KeyRing(table(), signer(), clock())
+
+
+@cache
+def tokens() -> Tokens:
+    ring, configured = key_ring(), settings()
     return Tokens(
         issuer=configured.public_url,
         service=configured.service,
@@ -240,7 +259,7 @@ def tokens() -> Tokens:
 @cache
 def token_services() -> TokenServices:
     return TokenServices(
-        accounts=accounts(),
+        credentials=credentials(),
         tokens=tokens(),
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
         rights=rights(),
@@ -254,7 +273,8 @@ def management() -> Management:
     from chalicelib.wire.management.services import Management
 
     return Management(
-        credentials=accounts(),
+        credentials=credentials(),
+        access_tokens=access_tokens(),
         accounts=accounts(),
         organizations=organizations(),
         teams=Teams(table(), accounts(), clock()),

@@ -83,6 +83,17 @@ class Emulator:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
+    @contextmanager
+    def as_environment(self) -> Iterator[None]:
+        """This process's environment until the block ends, as whoever runs ``make deploy`` would have it."""
+        before = dict(os.environ)
+        os.environ.update(self.environment())
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
 
 def install() -> Path:
     """The emulator's Python interpreter, its virtual environment made or renewed if the pins changed; once, however many

@@ -5,15 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chalicelib.crypto.keyring import KeyRing
+from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.ports import Signer, Table
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.refresh_tokens import RefreshTokens
+from chalicelib.registry.throttle import Throttle
+from chalicelib.registry.tokens import Tokens
 from tests.frozen_clock import FrozenClock
 from tests.memory_signer import MemorySigner
 from tests.memory_table import MemoryTable
 from tests.plain_hasher import PlainHasher
 
 ISSUER, SERVICE = "https://registry.test", "registry.test"
+
+
+class EverybodyStays:
+    """No account is ever deleted or locked."""
+
+    def still_active(self, name: str, issued_at: int) -> bool:
+        return True
 
 
 @dataclass
@@ -29,6 +40,8 @@ class Instance:
 
     def __post_init__(self) -> None:
         self.accounts = Accounts(self.table, self.hasher, self.clock)
+        self.access_tokens = AccessTokens(self.table, self.accounts, self.clock)
+        self.credentials = Credentials(self.accounts, self.access_tokens, Throttle(self.table, self.clock))
         self.ring = KeyRing(self.table, self.signer, self.clock)
         self.tokens = Tokens(
             issuer=self.issuer,
@@ -36,7 +49,7 @@ class Instance:
             signer=self.ring,
             verifier=self.ring,
             keys=self.ring,
-            accounts=self.accounts,
+            accounts=EverybodyStays(),
             clock=self.clock,
         )
         self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, self.service)

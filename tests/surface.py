@@ -22,11 +22,13 @@ from chalicelib.entry.distribution import distribution_door
 from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.entry.management import management_door
 from chalicelib.entry.token import token_door
+from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
+from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
@@ -36,12 +38,14 @@ from chalicelib.registry.ports import Background, BlobStore, Multipart, Signer, 
 from chalicelib.registry.proofs import Proofs
 from chalicelib.registry.pushes import Pushes, Sparse
 from chalicelib.registry.referrers import Referrers
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
-from chalicelib.registry.tokens import RefreshTokens, Tokens
+from chalicelib.registry.throttle import Throttle
+from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry
@@ -132,6 +136,8 @@ class Surface:
         self.store = self.blobs or MemoryBlobs(self.clock)
         self.accounts = Accounts(self.table, PlainHasher(), self.clock)
         self.accounts.ensure_admin(PASSWORD)
+        self.access_tokens = AccessTokens(self.table, self.accounts, self.clock)
+        self.credentials_of = Credentials(self.accounts, self.access_tokens, Throttle(self.table, self.clock))
         self.registry = registry_on(
             self.table,
             self.store,
@@ -147,7 +153,7 @@ class Surface:
             issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, accounts=self.accounts, clock=self.clock
         )
         services = TokenServices(
-            accounts=self.accounts,
+            credentials=self.credentials_of,
             tokens=self.tokens,
             refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
             rights=self.registry.rights,
@@ -157,7 +163,8 @@ class Surface:
         self.teams = Teams(self.table, self.accounts, self.clock)
         self.configuration = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
         self.management = Management(
-            credentials=self.accounts,
+            credentials=self.credentials_of,
+            access_tokens=self.access_tokens,
             accounts=self.accounts,
             organizations=self.organizations,
             teams=self.teams,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -160,6 +160,16 @@ class KeyRing:
         self._known = {**self._known, published.kid: published}
         self._held = {kept: key for kept, key in self._held.items() if kept >= period - 1} | {period: held}
         return held
+
+    def rotate(self) -> Sequence[str]:
+        """Make the present key and, from two days before its first use, the next one, unless they are there; their ids.
+
+        For a schedule: so a key has stood among the public ones for a day when it is first used, though nobody may have asked
+        for a token meanwhile. Raises Busy, and what the Signer raises.
+        """
+        now = self._now()
+        periods = [int(now // PERIOD), int((now + 2 * PUBLISHED_BEFORE) // PERIOD)]
+        return [retried(lambda period=period: self._ensure(period)).kid for period in dict.fromkeys(periods)]  # type: ignore[misc]
 
     # ----------------------------------------------------------------------------------------------------- verifying
 

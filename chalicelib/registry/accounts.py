@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -42,6 +42,7 @@ from chalicelib.registry.ports import (
     ConditionFailed,
     Delete,
     Equals,
+    Key,
     Put,
     Table,
     Update,
@@ -70,6 +71,9 @@ ADMIN = "admin"
 
 MAX_PASSWORD = 1024
 """Bytes of a password in UTF-8 at most."""
+
+ACCESS_TOKEN_PREFIX = "slt_"  # noqa: S105 - no secret
+"""What access tokens begin with (access_tokens.py), and therefore no password. Scanners for leaked secrets know it."""
 
 _VERIFIED = 1_000
 _VERIFIED_SECONDS = 300
@@ -329,11 +333,24 @@ class Accounts:
         An unknown name, a name that no account can have, an inactive account, one without a password and a wrong password
         cost the same work: who asks learns from neither the answer nor its delay which of them it was.
         """
-        account = self.read(name)
+        return self.proven(self.read(name), password)
+
+    def proven(self, account: Account | None, password: str) -> Account | None:
+        """``authenticate`` for an account that was just read."""
         if account is None or not account.password_hash:
             self._hasher.verify(password, self._hasher.decoy())
             return None
         return account if self._matches(account, password) and account.is_active else None
+
+    def read_with(self, name: str, keys: Sequence[Key]) -> tuple[Account | None, Mapping[Key, Attributes]]:
+        """``read``, and those of other items that exist, in one call."""
+        try:
+            folded = _folded(name)
+        except AccountNameInvalid:
+            return None, self._table.batch_get(keys)
+        key = account_key(folded)
+        found = self._table.batch_get([key, *keys])
+        return self._learn(folded, _account(found[key]) if key in found else None), found
 
     def read(self, name: str) -> Account | None:
         """The account as it is now, active or not, or None; a name is folded first."""
@@ -405,6 +422,8 @@ class Accounts:
     def _credentials(self, password: str) -> Attributes:
         if not 0 < len(password.encode("utf-8", "surrogatepass")) <= MAX_PASSWORD:
             raise ValueError(f"a password has 1 to {MAX_PASSWORD} bytes")
+        if password.startswith(ACCESS_TOKEN_PREFIX):
+            raise ValueError(f"a password must not begin with {ACCESS_TOKEN_PREFIX}")
         return {"password_hash": self._hasher.hash(password), "credentials": secrets.token_hex(16)}
 
 

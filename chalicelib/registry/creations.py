@@ -41,4 +41,4 @@ class Creations:
         if not verdict.allowed:
             raise Denied(action=PUSH, type=REPOSITORY, name=str(name), reason=verdict.reason)
         created, condition = Event(CREATED, str(name), actor, detail={"by": "push"}), self._configuration.pushes_create()
-        return self._repositories.ensure(name, lambda identity: [condition, *self._events.writes(created, identity)])
+        return self._repositories.make(name, lambda identity: [condition, *self._events.writes(created, identity)])

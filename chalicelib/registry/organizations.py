@@ -26,6 +26,8 @@ from chalicelib.registry.records import (
     repository_key,
     team_member_key,
     text,
+    token_key,
+    tokens_key,
     unchanged,
 )
 
@@ -164,6 +166,7 @@ class Organizations:
         if account.kind is Kind.ORGANIZATION:
             self._empty(account)
         self._leave(account.id, account.name, prefix="in/")
+        self._drop_tokens(account.id)
         self._accounts.end_deletion(account)
 
     def _holds_repositories(self, account: Account) -> bool:
@@ -196,6 +199,16 @@ class Organizations:
                 listed = team_member_key(place.team_id, name) if place.team_id else member_key(place.organization_id, name)
                 writes += [Delete(item.key), Delete(listed)]
             retried(lambda writes=writes: self._table.transact(writes))  # type: ignore[misc]
+
+    def _drop_tokens(self, account_id: str) -> None:
+        """Take an account's access tokens away. They are no good any more as it is: they hang on the account's id."""
+        items = self._table.query(places(account_id), prefix="token/")
+        for start in range(0, len(items), AT_ONCE):
+            writes: list[Write] = []
+            for item in items[start : start + AT_ONCE]:
+                writes += [Delete(item.key), Delete(token_key(text(item.attributes, "hash")))]
+            retried(lambda writes=writes: self._table.transact(writes))  # type: ignore[misc]
+        retried(lambda: self._table.write(Delete(tokens_key(account_id))))
 
 
 def _member(name: str, attributes: Attributes) -> Member:

@@ -41,6 +41,8 @@ another repository later, an id never.
     user/<account id>
         in/<organization id>                        organization, is_admin: a user's membership
         in/<organization id>/<team id>              organization, team: a user's or a robot's place in a team
+        token/<token id>                            (index) hash: an access token of the account
+        tokens                                      revision: how often one was added
     organization/<account id>
         member/<user>                               (index) id, is_admin, is_public
         robot/<robot>                               (index)
@@ -53,7 +55,17 @@ another repository later, an id never.
         settings                                    configuration.py
     events/<year>-<month>
         <time>/<random>                             events.py
-    refresh/<hash>, token/<hash>                    refresh_tokens.py, access_tokens.py
+    token/<hash>
+        token                                       account, account_id, id, label, is_active, ...; version. access_tokens.py
+    refresh/<hash>
+        refresh                                     family, account, account_id, used_at?, ... refresh_tokens.py
+    family/<family id>
+        family                                      there as long as the refresh tokens of one sign-in are good
+    attempts/<hash of a name>
+        all                                         until, last: wrong passwords for the name. throttle.py
+        from/<address>                              until?, last?, good_until?: those from one address, and a right one
+    attempts/from/<address>
+        all                                         until, last: wrong passwords from one address, for any name
     keys/<root key's thumbprint>                    crypto/keyring.py
 
 ``revision`` counts what came to depend on the item. Who takes an item away does so on the condition that the revision is
@@ -123,6 +135,35 @@ def places(account: str) -> str:
 def place_key(account: str, organization: str, team: str = "") -> Key:
     """A membership in an organization, or in a team of it; all by id."""
     return Key(places(account), f"in/{organization}/{team}" if team else f"in/{organization}")
+
+
+def token_index_key(account: str, token: str) -> Key:
+    return Key(places(account), f"token/{token}")
+
+
+def tokens_key(account: str) -> Key:
+    return Key(places(account), "tokens")
+
+
+def token_key(hashed: str) -> Key:
+    return Key(f"token/{hashed}", "token")
+
+
+def refresh_key(hashed: str) -> Key:
+    return Key(f"refresh/{hashed}", "refresh")
+
+
+def family_key(family: str) -> Key:
+    return Key(f"family/{family}", "family")
+
+
+def attempts_key(hashed_name: str, address: str | None = None) -> Key:
+    """Of a name's wrong passwords, those from one address, or (None) from everywhere."""
+    return Key(f"attempts/{hashed_name}", "all" if address is None else f"from/{address}")
+
+
+def attempts_from_key(address: str) -> Key:
+    return Key(f"attempts/from/{address}", "all")
 
 
 def organization(account: str) -> str:
@@ -270,6 +311,11 @@ def flag(attributes: Attributes, name: str) -> bool:
     if not isinstance(value, bool):
         raise Malformed(name)
     return value
+
+
+def number_or(attributes: Attributes, name: str, otherwise: int) -> int:
+    """An integer attribute, or ``otherwise`` if it is not there. Raises Malformed."""
+    return number(attributes, name) if name in attributes else otherwise
 
 
 def text_or(attributes: Attributes, name: str, otherwise: str) -> str:

@@ -139,24 +139,28 @@ class Repositories:
         """See ``get_recent``; None if there is none."""
         return self._recent(name) or self.find(name)
 
-    def ensure(self, name: RepositoryName, also: Also = nothing_else) -> Repository:
+    def ensure(self, name: RepositoryName) -> Repository:
         """The repository of that name, made now and private if there is none; as it was at most some seconds ago, which is good
-        enough to begin an upload. ``also`` is written with it. Raises NameUnknown if it may not be made, since its namespace is
-        being deleted or a condition of ``also`` does not hold; Busy."""
+        enough to begin an upload. Raises NameUnknown if its namespace is being deleted; Busy."""
+        return self.find_recent(name) or self.make(name)
 
-        def make() -> Repository:
-            found = self.find_recent(name)
-            if found is not None:
-                return found
+    def make(self, name: RepositoryName, also: Also = nothing_else) -> Repository:
+        """A new repository, private, with what is ``also`` to be written; or the one that is there already. Raises NameUnknown
+        if it may not be made, since its namespace is being deleted or a condition of ``also`` does not hold; Busy."""
+
+        def attempt() -> Repository:
             try:
                 return self._create(name, Description(), also)
             except RepositoryExists:
-                raise Changed from None
+                found = self.find(name)
+                if found is None:
+                    raise Changed from None
+                return found
 
-        return retried(make)
+        return retried(attempt)
 
     def create(self, name: RepositoryName, description: Description, also: Also = nothing_else) -> Repository:
-        """A new repository, private unless said otherwise. Raises RepositoryExists; NameUnknown as ``ensure`` does; Busy."""
+        """A new repository, private unless said otherwise. Raises RepositoryExists; NameUnknown as ``make`` does; Busy."""
         return retried(lambda: self._create(name, description, also))
 
     def _create(self, name: RepositoryName, description: Description, also: Also) -> Repository:

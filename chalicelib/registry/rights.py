@@ -11,13 +11,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
 
 from chalicelib.registry import access
 from chalicelib.registry.access import GRANTABLE, Membership, Operation, TeamGrant, Verdict, Where
 from chalicelib.registry.accounts import Account, Kind
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.organizations import Organizations, Place
-from chalicelib.registry.ports import Attributes, Table
+from chalicelib.registry.ports import Attributes, Item, Table
 from chalicelib.registry.records import (
     CATALOG_PARTITION,
     PUBLIC_PARTITION,
@@ -45,6 +47,21 @@ class _Namespace:
     grants: tuple[TeamGrant, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Listed:
+    """A repository's name as a list has it, and when that says that it may be viewed: if it has this id, if it is public, or
+    anyway."""
+
+    name: str
+    identity: str = ""
+    if_public: bool = False
+
+    def holds(self, repository: Repository) -> bool:
+        if self.if_public:
+            return repository.is_public
+        return not self.identity or self.identity == repository.id
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     """A list of repositories' names in a partition whose sort keys are ``before`` and the name: all of them, or those of one
@@ -54,19 +71,23 @@ class _Names:
     before: str = ""
     namespace: str = ""
 
-    def names(self, table: Table, search: str, after: str) -> Iterator[str]:
+    def listed(self, table: Table, search: str, after: str) -> Iterator[_Listed]:
         """Those that begin with ``search`` and lie beyond ``after``, in order, read as they are asked for."""
         within = f"{self.namespace}/" if self.namespace else ""
         if within.startswith(search):
             if self.namespace and self.namespace.startswith(search) and self.namespace > after:
-                yield self.namespace  # a repository of one component, if there is one
+                yield _Listed(self.namespace)  # a repository of one component, if there is one
             search = within
         elif not search.startswith(within):
             return
         start = f"{self.before}{after}" if after else ""
         while items := table.query(self.partition, prefix=self.before + search, after=start, limit=_AHEAD):
-            yield from (item.key.sort.removeprefix(self.before) for item in items)
+            yield from map(self._of, items)
             start = items[-1].key.sort
+
+    def _of(self, item: Item) -> _Listed:
+        name = item.key.sort.removeprefix(self.before)
+        return _Listed(name, text_or(item.attributes, "id", ""), self.partition == PUBLIC_PARTITION)
 
 
 class Rights:
@@ -148,31 +169,26 @@ class Rights:
         the account anything, that one's. So a page costs a query for each of those and a batch, however many repositories
         there are.
         """
-        lists = [source.names(self._table, prefix, after) for source in self._sources(account)]
+        lists = [source.listed(self._table, prefix, after) for source in self._sources(account)]
+        groups = ((name, tuple(group)) for name, group in groupby(heapq.merge(*lists), key=attrgetter("name")))
+        covered = (each for each in groups if _covers(account, each[0]))
         page: list[Repository] = []
-        batch: list[RepositoryName] = []
-        for name in _distinct(heapq.merge(*lists)):
-            batch.append(RepositoryName(name))
-            if len(batch) >= limit:
-                page += self._viewable(account, batch)
-                batch = []
-            if len(page) >= limit:
-                return page[:limit]
-        return [*page, *self._viewable(account, batch)][:limit]
+        while len(page) < limit and (batch := dict(islice(covered, limit - len(page)))):
+            page += self._viewable(batch)
+        return page
 
-    def _viewable(self, account: access.Account | None, names: Sequence[RepositoryName]) -> Sequence[Repository]:
-        """Those of the names that are repositories, and may be seen: a team's list may name one that is gone."""
+    def _viewable(self, batch: Mapping[str, Sequence[_Listed]]) -> Iterator[Repository]:
+        """Those of the names that are repositories, and what their lists say: a team's may name one that is gone."""
+        names = [RepositoryName(name) for name in batch]
         found = self._table.batch_get([repository_key(name) for name in names])
-        here = [name for name in names if repository_key(name) in found]
-        wheres = self.everywhere(account, here)
-        return [
-            repository_of(name, found[repository_key(name)])
-            for name in here
-            if access.decide(account, Operation.VIEW, wheres[name]).allowed
-        ]
+        for name in names:
+            if repository_key(name) in found:
+                repository = repository_of(name, found[repository_key(name)])
+                if any(listed.holds(repository) for listed in batch[str(name)]):
+                    yield repository
 
     def _sources(self, account: access.Account | None) -> Iterator[_Names]:
-        """The lists that hold what an account may view, and perhaps more."""
+        """The lists of what an account may view."""
         if account is not None and account.is_active and account.is_admin:
             yield _Names(CATALOG_PARTITION)
             return
@@ -180,8 +196,12 @@ class Rights:
         if account is None or not account.is_active:
             return
         yield _Names(CATALOG_PARTITION, namespace=account.name)
-        for places in _by_organization(self._organizations.places(account.id)):
-            yield from self._of_organization(places)
+        places = self._organizations.places(account.id)
+        owners = self._table.batch_get([account_key(name) for name in {place.organization for place in places}])
+        for of_one in _by_organization(places):
+            owner = owners.get(account_key(of_one[0].organization), {})
+            if owner.get("id") == of_one[0].organization_id:  # else deleted, and its name perhaps another's
+                yield from self._of_organization(of_one)
 
     def _of_organization(self, places: Sequence[Place]) -> Iterator[_Names]:
         first, teams = places[0], frozenset(place.team_id for place in places if place.team_id)
@@ -200,9 +220,6 @@ def _by_organization(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
     yield from by_id.values()
 
 
-def _distinct(names: Iterable[str]) -> Iterator[str]:
-    last = ""
-    for name in names:
-        if name != last:
-            yield name
-        last = name
+def _covers(account: access.Account | None, name: str) -> bool:
+    """Is it within what the access token is narrowed to, if it is?"""
+    return account is None or account.limits is None or account.limits.cover_name(RepositoryName(name))

@@ -275,7 +275,8 @@ class Teams:
         return sorted(granted, key=lambda entry: entry.team)
 
     def repositories(self, team: Team, after: str, limit: int) -> Sequence[Granted]:
-        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the end."""
+        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the
+        end."""
         page: list[Granted] = []
         start = f"repository/{after}" if after else ""
         partition = team_contents(team.id)

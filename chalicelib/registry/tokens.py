@@ -1,34 +1,25 @@
-"""Tokens: what a caller carries from the token service to the registry, and what brings a new one.
+"""Tokens: what a caller carries from the token service to the registry.
 
 An access token is a JWT (distribution's token specification, ``spec/auth/jwt``) that lives for five minutes. It says who
 calls, what was granted and, in a claim of our own, what was asked for and refused. It is signed with a key of the ring
-(``TokenSigner``, ``TokenVerifier``, made in ``chalicelib/crypto``) and needs no table and no root key. A refresh token is
-random, is stored hashed, and stands for an account for 90 days or until its password changes:
-
-::
-
-    refresh/<SHA-256 of the token, hex>
-        refresh         account, credentials, client_id, service, created_at, expires_at
+(``TokenSigner``, ``TokenVerifier``, made in ``chalicelib/crypto``) and needs no table and no root key. What brings a new one
+when it has expired is in refresh_tokens.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 from chalicelib.registry import access
-from chalicelib.registry.accounts import Account, Accounts
-from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import Unauthenticated
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import EXPIRES, Attributes, Clock, Key, Put, StoreFull, Table
+from chalicelib.registry.ports import Clock
 from chalicelib.registry.recent import Recent
-from chalicelib.registry.records import number, text
 
 LIFETIME = 300
 """Seconds that an access token lives; the specification asks for 60 at least."""
@@ -39,11 +30,7 @@ LEEWAY = 30
 MAX_TOKEN = 6_000
 """Characters of a token at most: a gateway takes 10,240 bytes of request line and headers together."""
 
-REFRESH_LIFETIME = 90 * 86_400
-"""Seconds that a refresh token lives."""
-
 _VERIFIED = 256  # tokens; anybody can fetch anonymous ones that hold as much as a token may
-_REFRESH_PREFIX = "slr_"  # lets scanners for leaked secrets know one when they see it
 _ACTIONS = (access.PULL, access.PUSH, access.DELETE, "*")
 
 
@@ -302,51 +289,3 @@ def _kept(grants: Sequence[access.Grant], room: int) -> tuple[frozenset[access.G
         room -= size
         kept.append(grant)
     return frozenset(kept), room
-
-
-class RefreshTokens:
-    """Long-lived tokens that bring new access tokens, for ``service`` only (distribution's ``spec/auth/oauth``)."""
-
-    def __init__(self, table: Table, accounts: Accounts, clock: Clock, service: str) -> None:
-        self._table = table
-        self._accounts = accounts
-        self._clock = clock
-        self._service = service
-
-    def issue(self, account: Account, client_id: str) -> str | None:
-        """A new refresh token for an account just authenticated; None if the store is full, which must not keep anybody from
-        pulling: the specification lets an answer go without one. ``client_id`` is what the client calls itself, kept for
-        the record. Raises Busy."""
-        token = _REFRESH_PREFIX + secrets.token_urlsafe(32)
-        now = self._clock.now()
-        attributes: Attributes = {
-            "account": account.name,
-            "credentials": account.credentials,
-            "client_id": client_id,
-            "service": self._service,
-            "created_at": int(now.timestamp()),
-            EXPIRES: int((now + timedelta(seconds=REFRESH_LIFETIME)).timestamp()),
-        }
-        try:
-            retried(lambda: self._table.write(Put(_refresh_key(token), attributes)))
-        except StoreFull:
-            return None
-        return token
-
-    def exchange(self, token: str) -> Account | None:
-        """The account that a refresh token stands for, as it is now; None if the token is unknown or expired, if the account
-        is gone or inactive, or if its password has changed since."""
-        attributes = self._table.get(_refresh_key(token))
-        if attributes is None or text(attributes, "service") != self._service:
-            return None
-        if self._clock.now().timestamp() >= number(attributes, EXPIRES):
-            return None
-        account = self._accounts.read(text(attributes, "account"))
-        if account is None or not account.is_active or account.credentials != text(attributes, "credentials"):
-            return None
-        return account
-
-
-def _refresh_key(token: str) -> Key:
-    # 256 random bits need no slow hash, and a table that leaks gives no token away.
-    return Key(f"refresh/{hashlib.sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()}", "refresh")

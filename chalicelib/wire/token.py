@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from chalicelib.registry import access
-from chalicelib.registry.accounts import Account, Accounts
-from chalicelib.registry.errors import NameInvalid
+from chalicelib.registry.credentials import Credentials, SignedIn
+from chalicelib.registry.errors import NameInvalid, TooManyAttempts
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.tokens import Asked, IssuedToken, RefreshTokens, Rights, Tokens, decide, ordered
+from chalicelib.registry.refresh_tokens import RefreshTokens
+from chalicelib.registry.tokens import Asked, IssuedToken, Rights, Tokens, decide, ordered
+from chalicelib.wire.address import address_of
 from chalicelib.wire.http import Request, Response
 
 MAX_SCOPES = 100
@@ -40,7 +42,7 @@ _NOT_BASIC = "the Authorization header does not hold Basic credentials"
 class TokenServices:
     """What the endpoints work with. ``realm`` is this service's own absolute URL, from settings."""
 
-    accounts: Accounts
+    credentials: Credentials
     tokens: Tokens
     refresh_tokens: RefreshTokens
     rights: Rights
@@ -48,11 +50,13 @@ class TokenServices:
 
 
 class _Refused(Exception):
-    """An answer other than a token: status, OCI code, OAuth code (RFC 6749 section 5.2), and a sentence."""
+    """An answer other than a token: status, OCI code, OAuth code (RFC 6749 section 5.2), a sentence, and in how many seconds to
+    try again (0: that would not help)."""
 
-    def __init__(self, status: int, code: str, oauth: str, message: str) -> None:
+    def __init__(self, status: int, code: str, oauth: str, message: str, retry_after: int = 0) -> None:
         super().__init__(message)
         self.status, self.code, self.oauth, self.message = status, code, oauth, message
+        self.retry_after = retry_after
 
 
 # ------------------------------------------------------------------------------------------------------------ endpoints
@@ -62,42 +66,42 @@ def get_token(request: Request, services: TokenServices) -> Response:
     """``GET /auth/token?service=&scope=&scope=&client_id=&offline_token=``, with Basic credentials or none.
 
     200 with ``token``, ``access_token``, ``expires_in`` (seconds), ``issued_at`` (RFC 3339) and, for
-    ``offline_token=true``, ``refresh_token``; 400 for parameters, 401 for credentials. ``account`` is ignored, as
-    distribution's does: who calls is said by the credentials. Without credentials the token is an anonymous one, good for
-    what everybody may do.
+    ``offline_token=true``, ``refresh_token``; 400 for parameters, 401 for credentials, 429 after too many wrong ones.
+    ``account`` is ignored, as distribution's does: who calls is said by the credentials. Without credentials the token is an
+    anonymous one, good for what everybody may do.
     """
     try:
         _check_service(request.first("service"), services)
         offline = _flag(request.first("offline_token"))
-        account = _by_basic(request.header("authorization"), services)
+        signed_in = _by_basic(request, services)
     except _Refused as refused:
         return _error(refused, services)
-    issued = _issue(account, request.query.get("scope", ()), services)
+    identity = None if signed_in is None else signed_in.identity
+    issued = _issue(identity, request.query.get("scope", ()), services)
     answer = {"token": issued.text, **_answer(issued)}
-    if offline and account is not None:
-        refresh_token = services.refresh_tokens.issue(account, _client_id(request.first("client_id")))
+    if offline and signed_in is not None:
+        refresh_token = services.refresh_tokens.issue(signed_in, _client_id(request.first("client_id")))
         answer |= {"refresh_token": refresh_token} if refresh_token else {}
     return _json(200, answer)
 
 
 def post_token(request: Request, services: TokenServices) -> Response:
     """``POST /auth/token`` with a form: ``grant_type`` (password, refresh_token), ``service`` and ``client_id``, then
-    ``username`` and ``password`` or ``refresh_token``, and maybe ``scope`` and ``access_type=offline``.
+    ``username`` and ``password`` or ``refresh_token``, and maybe ``scope`` and ``access_type=offline``, which brings a new
+    refresh token, also in place of one.
 
-    200 as for GET, and ``scope``: what the token grants. 400 and 401 hold both OAuth's ``error`` and OCI's ``errors``;
+    200 as for GET, and ``scope``: what the token grants. 400, 401 and 429 hold both OAuth's ``error`` and OCI's ``errors``;
     401 where RFC 6749 says 400 for wrong credentials, since clients of registries expect it. Never 403: containerd gives
     up on one, where it goes on with GET otherwise.
     """
     try:
         form = _form(request)
         _check_form(form, services)
-        account, refresh_token = _by_grant(form, services)
+        identity, refresh_token = _by_grant(form, address_of(request), services)
     except _Refused as refused:
         return _error(refused, services, oauth=True)
-    issued = _issue(account, (form.get("scope", ""),), services)
+    issued = _issue(identity, (form.get("scope", ""),), services)
     answer = {"token": issued.text, **_answer(issued), "scope": _scope(issued.granted)}
-    if not refresh_token and form.get("access_type") == "offline":
-        refresh_token = services.refresh_tokens.issue(account, _client_id(form["client_id"]))
     return _json(200, answer | ({"refresh_token": refresh_token} if refresh_token else {}))
 
 
@@ -149,17 +153,17 @@ def parse_scopes(values: Iterable[str]) -> Asked:
     return Asked(repositories, catalog)
 
 
-def _issue(account: Account | None, scopes: Iterable[str], services: TokenServices) -> IssuedToken:
-    identity = None if account is None else account.identity
+def _issue(identity: access.Account | None, scopes: Iterable[str], services: TokenServices) -> IssuedToken:
     return services.tokens.issue(identity, decide(identity, parse_scopes(scopes), services.rights))
 
 
-def _by_basic(header: str, services: TokenServices) -> Account | None:
-    """The account whose Basic credentials these are (RFC 7617), None without any. Raises _Refused."""
+def _by_basic(request: Request, services: TokenServices) -> SignedIn | None:
+    """Whose Basic credentials a request brings (RFC 7617), None without any. Raises _Refused."""
+    header = request.header("authorization")
     if not header:
         return None
-    name, password = _basic(header)
-    return _known(services.accounts.authenticate(name, password))
+    name, secret = _basic(header)
+    return _signed_in(name, secret, address_of(request), services)
 
 
 def _basic(header: str) -> tuple[str, str]:
@@ -176,24 +180,36 @@ def _basic(header: str) -> tuple[str, str]:
     return name, password
 
 
-def _by_grant(form: Mapping[str, str], services: TokenServices) -> tuple[Account, str | None]:
-    """The account that a form stands for, and the refresh token that it came with. Raises _Refused."""
+def _by_grant(form: Mapping[str, str], source: str, services: TokenServices) -> tuple[access.Account, str | None]:
+    """The account that a form stands for, and the refresh token that is answered. Raises _Refused."""
+    offline = form.get("access_type") == "offline"
     match form["grant_type"]:
         case "password":
             _require(form, "username", "password")
-            return _known(services.accounts.authenticate(form["username"], form["password"])), None
+            signed_in = _signed_in(form["username"], form["password"], source, services)
+            token = services.refresh_tokens.issue(signed_in, _client_id(form["client_id"])) if offline else None
+            return signed_in.identity, token
         case "refresh_token":
             _require(form, "refresh_token")
-            account = services.refresh_tokens.exchange(form["refresh_token"])
-            return _known(account, "the refresh token is unknown, has expired or was withdrawn"), form["refresh_token"]
+            refreshed = services.refresh_tokens.exchange(form["refresh_token"], rotate=offline)
+            if refreshed is None:
+                raise _Refused(
+                    401, "UNAUTHORIZED", "invalid_grant", "the refresh token is unknown, has expired or was withdrawn"
+                )
+            return refreshed.identity, refreshed.successor or form["refresh_token"]
         case _:
             raise _Refused(400, "UNSUPPORTED_VALUE", "unsupported_grant_type", "grant_type is password or refresh_token")
 
 
-def _known(account: Account | None, otherwise: str = _WRONG) -> Account:
-    if account is None:
-        raise _Refused(401, "UNAUTHORIZED", "invalid_grant", otherwise)
-    return account
+def _signed_in(name: str, secret: str, source: str, services: TokenServices) -> SignedIn:
+    """Raises _Refused."""
+    try:
+        signed_in = services.credentials.authenticate(name, secret, source)
+    except TooManyAttempts as many:
+        raise _Refused(429, "TOOMANYREQUESTS", "temporarily_unavailable", str(many), many.retry_after) from None
+    if signed_in is None:
+        raise _Refused(401, "UNAUTHORIZED", "invalid_grant", _WRONG)
+    return signed_in
 
 
 def _form(request: Request) -> Mapping[str, str]:
@@ -262,8 +278,10 @@ def _error(refused: _Refused, services: TokenServices, *, oauth: bool = False) -
     body: dict[str, object] = {"errors": [{"code": refused.code, "message": refused.message, "detail": None}]}
     if oauth:
         body |= {"error": refused.oauth, "error_description": refused.message}
-    asks = {"WWW-Authenticate": f'Basic realm={_quoted(services.realm)},charset="UTF-8"'} if refused.status == 401 else {}
-    return _json(refused.status, body, asks)
+    headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
+    if refused.status == 401:
+        headers["WWW-Authenticate"] = f'Basic realm={_quoted(services.realm)},charset="UTF-8"'
+    return _json(refused.status, body, headers)
 
 
 def _json(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:

@@ -20,6 +20,7 @@ from infra.local.settings import CannotStart
 EXPIRE_UPLOADS_SECONDS = 300.0
 EXPIRE_RECORDS_SECONDS = 60.0
 SWEEP_STORAGE_SECONDS = 24 * 3600.0
+ROTATE_KEYS_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def load() -> Parts:
         chores=(
             Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),
             Chore("expiry of records", EXPIRE_RECORDS_SECONDS, lambda: table.drop_expired(int(time.time()))),
+            Chore("rotation of keys", ROTATE_KEYS_SECONDS, partial(schedules.rotate_keys, {}, None)),
             Chore("sweep of the store", SWEEP_STORAGE_SECONDS, partial(schedules.sweep_storage, {}, None)),
         ),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import posixpath
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -29,6 +28,7 @@ from infra.local.inline import Inline, MaySend, Sender, anybody
 from infra.local.logins import Logins, proves_account
 from infra.local.pulls import Pulls
 from infra.local.relay import Refusal, Relay, StagingBlobs
+from infra.serving import is_internal
 
 log = logging.getLogger("slipway.server")
 
@@ -148,8 +148,3 @@ class Gateway:
 
 async def _write(answer: Answer, body: Body, send: Send) -> None:
     await (write(answer, send) if body.complete else write_and_close(answer, body, send))
-
-
-def is_internal(path: str) -> bool:
-    """Whether a decoded path leads to what only the server may call, however it is spelt."""
-    return "_relay" in path and posixpath.normpath("/" + path.lstrip("/")).split("/")[1] == "_relay"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import sha256
 from urllib.parse import quote, unquote
 
-UNSIGNED = "UNSIGNED-PAYLOAD"
+from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+_CONTENT = "x-amz-content-sha256"
+
+
+class _OriginAccess(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """botocore's, but for the content's hash: it would compute one, of a body that is not here."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return str(request.context[_CONTENT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +29,14 @@ class Signer:
     secret_key: str = field(repr=False)
     token: str = field(default="", repr=False)
 
-    def signed(self, method: str, path: str, headers: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
+    def signed(self, method: str, path: str, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers (lower case, ``host`` among them) with those that sign the request: all ``x-amz-*``, and the content's
-        hash as it stands there, UNSIGNED for none. ``path`` is percent-encoded as ``encoded`` has it; there is no query."""
-        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        told = {**headers, "x-amz-date": stamp}
-        told.setdefault("x-amz-content-sha256", UNSIGNED)
-        if self.token:
-            told["x-amz-security-token"] = self.token
-        names = sorted(name for name in told if name == "host" or name.startswith("x-amz-"))
-        lines = "".join(f"{name}:{' '.join(told[name].split())}\n" for name in names)
-        request = "\n".join((method, path, "", lines, ";".join(names), told["x-amz-content-sha256"]))
-        scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-        key = f"AWS4{self.secret_key}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), sha256)
-        signature = hmac.digest(key, text.encode(), sha256).hex()
-        credential = f"Credential={self.access_key}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
-        return {**told, "authorization": f"AWS4-HMAC-SHA256 {credential}"}
+        hash as it stands there, unsigned for none. ``path`` is percent-encoded as ``encoded`` has it; there is no query."""
+        covered = {name: value for name, value in headers.items() if name == "host" or name.startswith("x-amz-")}
+        request = AWSRequest(method, f"https://{headers['host']}{path}", covered)
+        request.context[_CONTENT] = headers.get(_CONTENT, UNSIGNED_PAYLOAD)
+        _OriginAccess(Credentials(self.access_key, self.secret_key, self.token), "s3", self.region).add_auth(request)
+        return {**headers, **{name.lower(): value for name, value in request.headers.items()}}
 
 
 def encoded(path: str) -> str:

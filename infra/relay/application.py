@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import posixpath
 import secrets
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from infra.relay.settings import Pace, RelaySettings
 from infra.relay.storage import Storage
 from infra.relay.uploads import Sender, Uploads
 from infra.relay.upstream import Unreachable, Upstream, client_session
+from infra.serving import is_internal
 
 log = logging.getLogger("slipway.relay")
 
@@ -48,7 +48,7 @@ class RelayApplication:
         self._name = f"{PRODUCT}-{secrets.token_hex(8)}"
         self._buffers = Buffers(settings.parts, self._pace.part)
         self._hashing = ThreadPoolExecutor(HASHING_THREADS, "hash")
-        self._storage = Storage(settings.parts, self._pace)
+        self._storage = Storage(settings, self._pace)
         self._session: aiohttp.ClientSession | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._upstream: Upstream
@@ -116,7 +116,7 @@ class RelayApplication:
         if path == HEALTH:
             answer = Answer(503 if self._stopping else 200, [(b"content-type", b"text/plain")], b"", 0)
             return await _write(answer, body, send)
-        if _is_internal(path):
+        if is_internal(path):
             return await _write(refused(404, "UNSUPPORTED", "there is nothing here"), body, send)
         held = Held(self._buffers)
         try:
@@ -203,7 +203,3 @@ async def _fail(answer: Answer, body: Body, sender: Sender, send: Send, *, start
         sender.cut()
     else:
         await _write(answer, body, send)
-
-
-def _is_internal(path: str) -> bool:
-    return "_relay" in path and posixpath.normpath("/" + path.lstrip("/")).split("/")[1] == "_relay"

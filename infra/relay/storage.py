@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from infra.relay.begun import Begun, pause
 from infra.relay.sending import FAILURES, Attempt, Connections
-from infra.relay.settings import Pace
+from infra.relay.settings import Pace, RelaySettings
 
 log = logging.getLogger("slipway.relay")
 
@@ -22,10 +22,12 @@ class StorageFailed(Exception):
 
 
 class Storage:
-    """One instance serves all uploads. Each part on its way has a thread of ``many``, which also computes its MD5."""
+    """One instance serves all uploads. Each part on its way has a thread of ``settings.parts``, which also computes its MD5.
+    Where the registry is spoken to by https, parts are sent in no other way."""
 
-    def __init__(self, many: int, pace: Pace) -> None:
-        self._threads = ThreadPoolExecutor(many, "part")
+    def __init__(self, settings: RelaySettings, pace: Pace) -> None:
+        self._schemes = ("https",) if settings.upstream.startswith("https:") else ("http", "https")
+        self._threads = ThreadPoolExecutor(settings.parts, "part")
         self._connections = Connections(pace.stall)
         self._pace = pace
 
@@ -35,7 +37,8 @@ class Storage:
         headers: dict[str, str] = {}
         for tried in range(1, self._pace.attempts + 1):
             url = await begun.url(number)
-            if urlsplit(url).scheme not in {"http", "https"}:
+            if urlsplit(url).scheme not in self._schemes:
+                log.warning("part %d: the registry told a URL that is not %s", number, " or ".join(self._schemes))
                 break
             told = await self._put_once(url, content, headers)
             if told.startswith('"'):

@@ -69,7 +69,8 @@ class Bytes(Payload):
 
 
 def client_session() -> aiohttp.ClientSession:
-    """Connections to one side of the relay. Proxies and passwords of the environment are not used."""
+    """Connections to the registry; parts go their own way (``sending``). That proxies and passwords of the environment are not
+    used is aiohttp's default."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),

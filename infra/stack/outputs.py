@@ -1,4 +1,4 @@
-"""What whoever deployed is told, and what infra/deploy.py needs."""
+"""What whoever deployed is told, and what infra/deploy needs."""
 
 from __future__ import annotations
 

@@ -77,6 +77,11 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket", "s3:ListBucketMultipartUploads")),
     ),
+    "rotate_keys": (
+        (_TABLE, ("dynamodb:BatchGetItem", "dynamodb:PutItem")),
+        (attribute("SigningKey", "Arn"), ("kms:GetPublicKey", "kms:Sign")),
+        (attribute("WrappingKey", "Arn"), ("kms:Encrypt",)),
+    ),
     "ensure_admin": (
         (_TABLE, ("dynamodb:GetItem", "dynamodb:PutItem")),
         (attribute("AdminSecret", "Id"), ("secretsmanager:GetSecretValue",)),

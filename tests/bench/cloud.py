@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import SubprocessError
 
-from infra.deploy import CannotDeploy
+from infra.deploy.account import CannotDeploy
 from tests.bench.cold_start import Start, packaged_starts
 from tests.bench.deployed import deployed, started_on_s3
 from tests.bench.registries import Registry, RequestFailed

@@ -6,7 +6,6 @@ with deployed(folder) as cloud, started_on_s3(program, folder, cloud.emulator) a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import boto3
 
-from infra.deploy import Account, deploy
+from infra.deploy.account import Account
+from infra.deploy.deployment import deploy
 from infra.local.edge_front import ApiFront, ApiOrigin
 from infra.local.front import serving
 from infra.package import package
@@ -49,7 +49,7 @@ def deployed(folder: Path) -> Iterator[Deployed]:
         emulator = stack.enter_context(start(folder, services=_SERVICES))
         api = ApiFront()
         url = stack.enter_context(serving(api))
-        stack.enter_context(_environment(emulator.environment()))
+        stack.enter_context(emulator.as_environment())
         packaged = package(_STAGE, ARCHITECTURE, folder / "package")
         parameters = {"PublicUrl": url, "EndpointUrl": emulator.url, "Edge": "no"}
         account = Account(_STAGE, emulator.url)
@@ -83,15 +83,3 @@ def started_on_s3(program: str, folder: Path, emulator: Emulator) -> AbstractCon
         "v4auth": True,
     }
     return started_docker_registry(program, folder, {"s3": parameters}, emulator.pid)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """As whoever runs ``make deploy`` would have it."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

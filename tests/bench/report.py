@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from tests.bench import access
 from tests.bench.cloud import CloudResults
 from tests.bench.cold_start import NAIVE, Start
 from tests.bench.rates import Question, Rate
@@ -45,6 +46,8 @@ class Results:
     starts: Mapping[str, Start]
     cloud: CloudResults
     relay: list[Round]
+    registry_size: access.Size
+    questions: Sequence[access.Cost]
 
 
 def written(results: Results, target: Path) -> None:
@@ -67,6 +70,7 @@ def written(results: Results, target: Path) -> None:
         "cold_start": {kind: asdict(start) for kind, start in results.starts.items()},
         "cloud": asdict(results.cloud),
         "relay": [asdict(each) for each in results.relay],
+        "access": {"size": asdict(results.registry_size), "costs": [asdict(each) for each in results.questions]},
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=2) + "\n")
@@ -82,7 +86,8 @@ def table(results: Results) -> str:
         "\n".join(_started("cold start, fresh process", results.starts)),
         _NOTES,
     ]
-    return "\n\n".join([*parts, cloud_table(results.cloud), "\n".join(_relayed(results.relay)), _RELAY_NOTES])
+    large = access.report(results.questions, results.registry_size)
+    return "\n\n".join([*parts, cloud_table(results.cloud), large, "\n".join(_relayed(results.relay)), _RELAY_NOTES])
 
 
 def cloud_table(results: CloudResults) -> str:

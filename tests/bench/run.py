@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import SubprocessError
 
-from infra.deploy import CannotDeploy
-from tests.bench import cloud
+from infra.deploy.account import CannotDeploy
+from tests.bench import access, cloud
 from tests.bench.cold_start import cold_starts
 from tests.bench.connections import LoadFailed
 from tests.bench.machine import facts
@@ -80,10 +80,13 @@ def _measured(tools: Tools, image: SourceImage, options: argparse.Namespace) -> 
         starts = cold_starts(slipway, image, repository, image.tag, options.processes)
     _say("on the emulated AWS")
     on_aws = cloud.measured(tools, options.layers, options.layer_bytes, options.cloud_rounds, options.processes)
+    _say("tokens in a large registry")
+    large = access.Size()
+    asked_of_table = access.measured(large)
     _say("through the relay")
     relayed = list(rounds(in_blocks(options.gigabytes), chunked=True, many=options.relay_rounds))
     size = sum(image.blob(digest).stat().st_size for digest in image.digests())
-    return Results(known, size, transfers, measured, starts, on_aws, relayed)
+    return Results(known, size, transfers, measured, starts, on_aws, relayed, large, asked_of_table)
 
 
 def _say(what: str) -> None:

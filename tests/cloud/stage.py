@@ -10,7 +10,6 @@ functions with what ``make deploy`` wrote into the key-value store), S3's strict
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -22,7 +21,8 @@ from typing import Any
 
 import boto3
 
-from infra.deploy import Account, Deployment, deploy
+from infra.deploy.account import Account
+from infra.deploy.deployment import Deployment, deploy
 from infra.local.distribution import ttls_of
 from infra.local.edge_front import ApiFront, ApiOrigin, EdgeFront, Origins, StorageOrigin
 from infra.local.front import serving
@@ -218,7 +218,7 @@ def deployed(folder: Path, **parameters: str) -> Iterator[Cloud]:
     with ExitStack() as stack:
         emulator = stack.enter_context(start(folder, services=SERVICES))
         stack.callback(_keep_logs, emulator, folder)
-        stack.enter_context(_environment(emulator.environment()))
+        stack.enter_context(emulator.as_environment())
         seen: list[Seen] = []
         reader = Signer(emulator.region, emulator.access_key, emulator.secret_key)
         services = stack.enter_context(s3_front(emulator.url, reader, seen.append))
@@ -274,18 +274,6 @@ def _secret(account: Account, name: str) -> str:
     """As the command that `make deploy` prints reads it."""
     content: str = account.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
     return content
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """As whoever runs `make deploy` would have it."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _keep_logs(emulator: Emulator, folder: Path) -> None:

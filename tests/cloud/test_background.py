@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
+import boto3
 import pytest
 
 from chalicelib.registry.leftovers import GRACE
@@ -128,6 +129,23 @@ def test_what_nobody_adopted_is_swept(cloud: Cloud) -> None:
     assert sum(swept.values()) >= len(left) + 1, swept
     assert set(cloud.objects("data/")) <= before
     assert client.pull_image("v1") == pushed
+
+
+def test_a_schedule_makes_the_key_that_tokens_are_signed_with(cloud: Cloud) -> None:
+    """The one that is there is hidden meanwhile, since the next is due in weeks."""
+    table = boto3.resource("dynamodb", **cloud.emulator.client_arguments()).Table(cloud.physical("Table"))
+    present = [each for each in cloud.items("keys/") if str(each["sort"]).startswith("key/")]
+    for item in present:
+        table.delete_item(Key={name: item[name] for name in ("partition", "sort")})
+    try:
+        made = cloud.invoke("RotateKeysAlias")
+        assert len(made["keys"]) == 1
+        assert set(made["keys"]).isdisjoint(str(item["kid"]) for item in present)
+        assert cloud.invoke("RotateKeysAlias") == made
+    finally:
+        for item in present:
+            table.put_item(Item=item)
+    assert cloud.invoke("RotateKeysAlias")["keys"] == [str(item["kid"]) for item in present]
 
 
 def test_the_key_of_upload_states_is_replaced(cloud: Cloud) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from infra.deploy import CannotDeploy, deploy, destroy
+from infra.deploy.account import CannotDeploy
+from infra.deploy.deployment import deploy
+from infra.deploy.destroy import destroy
 from tests.cloud.client import Client, Refused, digest_of, expected
 from tests.cloud.stage import STAGE, Cloud
 from tests.infra import ARCHITECTURE

@@ -363,6 +363,32 @@ def test_the_next_key_is_published_a_day_before_its_first_use(house: House) -> N
     assert kid(signed(ring)) == kid(signed(house.ring())) == announced[1]
 
 
+def test_a_schedule_has_the_next_key_ready_though_nobody_asks_for_tokens(house: House) -> None:
+    ring = house.ring()
+    house.to_period_start()
+    house.clock.advance(-2 * PUBLISHED_BEFORE - 1)
+    present = list(ring.rotate())
+    assert len(present) == 1
+    house.clock.advance(1)
+    first, announced = house.ring().rotate()
+    assert [first] == present
+    assert list(ring.rotate()) == [first, announced], "twice is once"
+    house.clock.advance(PUBLISHED_BEFORE)
+    assert set(kids(house.ring())) == {first, announced}, "a day before its first use"
+    house.to_period_start()
+    assert kid(signed(ring)) == announced
+
+
+def test_a_schedule_that_cannot_reach_the_signer_fails_and_is_made_good_by_the_next(house: House) -> None:
+    signer = FailingSigner()
+    ring = KeyRing(house.table, signer, house.clock)
+    signer.away = True
+    with pytest.raises(ConnectionError):
+        ring.rotate()
+    signer.away = False
+    assert len(ring.rotate()) == 1
+
+
 def test_a_token_of_the_last_moment_verifies_after_the_change_everywhere(house: House) -> None:
     ring, bystander = house.ring(), house.ring()
     house.to_period_start()

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import boto3
 import pytest
 
-from infra.deploy import Account, Deployment, fill_edge
+from infra.deploy.account import Account
+from infra.deploy.deployment import Deployment, fill_edge
 from infra.rotation.rotate import APART_SECONDS, CannotRotate, Rotation, handler, made, named, rotated
 from infra.rotation.store import KEY, EdgeStore, StoreBusy, store_client
 from tests.emulator import Emulator, start

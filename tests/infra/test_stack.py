@@ -50,11 +50,13 @@ def test_chalice_declares_the_functions_and_their_sizes() -> None:
         "adopt": ("app.adopt", 1769, 900),
         "expire_uploads": ("app.expire_uploads", 512, 300),
         "sweep_storage": ("app.sweep_storage", 512, 900),
+        "rotate_keys": ("app.rotate_keys", 512, 60),
         "ensure_admin": ("app.ensure_admin", 512, 60),
     }
     assert {each.function: each.expression for each in declarations("prod").schedules} == {
         "expire_uploads": "rate(5 minutes)",
         "sweep_storage": "rate(1 day)",
+        "rotate_keys": "rate(6 hours)",
     }
 
 
@@ -170,6 +172,7 @@ def test_everybody_calls_an_alias() -> None:
     assert {name: [each["Arn"]["Ref"] for each in rule["Properties"]["Targets"]] for name, rule in rules.items()} == {
         "ExpireUploadsRule": ["ExpireUploadsAlias"],
         "SweepStorageRule": ["SweepStorageAlias"],
+        "RotateKeysRule": ["RotateKeysAlias"],
         "StoredRule": ["AdoptAlias"],
     }
     assert properties("RotateSchedule")["RotationLambdaARN"] == {"Ref": "RotateAlias"}

@@ -18,8 +18,9 @@ from infra.local.connections import Connection
 from infra.local.edge import Edge, store_of
 from infra.local.heads import Sources
 from infra.local.logins import LOGIN_THREADS
-from infra.local.server import LocalServer, bind, configuration
+from infra.local.server import configuration
 from infra.local.settings import Network, ServerSettings
+from infra.serving import Server, bind
 from tests.edge.speaking import KEYS, REALM, SERVICE, bearer
 from tests.local_server.fakes import FakeApp, MemoryBlobs, refusal
 
@@ -110,7 +111,7 @@ class Local:
     port: int
     app: FakeApp
     blobs: MemoryBlobs
-    server: LocalServer
+    server: Server
     thread: threading.Thread
     pools: Pools
 
@@ -153,7 +154,7 @@ class Local:
 
 def start(trusted: tuple[Network, ...] = (), certificate: Path | None = None, key: Path | None = None) -> Local:
     """A server, answering."""
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0, "HOST", "PORT=...")
     port: int = listener.getsockname()[1]
     settings = ServerSettings("127.0.0.1", port, Path(), f"http://127.0.0.1:{port}", certificate, key)
     blobs = MemoryBlobs()
@@ -161,7 +162,7 @@ def start(trusted: tuple[Network, ...] = (), certificate: Path | None = None, ke
     pools = Pools(ThreadPoolExecutor(32), ThreadPoolExecutor(8), ThreadPoolExecutor(LOGIN_THREADS))
     ready = threading.Event()
     gateway = Gateway(app, blobs, pools, Sources(trusted), refusal, edge=local_edge(), may_send=app.may_send)
-    server = LocalServer(configuration(gateway, settings), ready.set)
+    server = Server(configuration(gateway, settings), ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert ready.wait(SECONDS)

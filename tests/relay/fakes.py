@@ -181,12 +181,12 @@ class FakeRegistry:
         writer = f"w{len(self.writings) + 1}"
         self.writings[writer] = Writing(upload, offset)
         answer = {"writer": writer, "offset": offset, "part_size": self.part_size, "max_parts": self.max_parts}
-        return self._json({**answer, "urls": self._urls(writer, 1, self.first_urls)})
+        return self._json({**answer, "urls": self.urls(writer, 1, self.first_urls)})
 
     def _parts(self, _: Writing, told: Mapping[str, Any]) -> Reply:
         if not 1 <= told["count"] <= 100 or told["first"] + told["count"] - 1 > self.max_parts:
             self.wrong.append(f"parts asks for {told}")
-        return self._json({"urls": self._urls(told["writer"], told["first"], told["count"])})
+        return self._json({"urls": self.urls(told["writer"], told["first"], told["count"])})
 
     def _end(self, writing: Writing, told: Mapping[str, Any]) -> Reply:
         digest = told.get("digest")
@@ -224,7 +224,8 @@ class FakeRegistry:
                     number += 1
                 writing.state = "taken up"
 
-    def _urls(self, writer: str, first: int, count: int) -> list[str]:
+    def urls(self, writer: str, first: int, count: int) -> list[str]:
+        """Where parts are PUT."""
         if self.told_url:
             return [self.told_url] * count
         signed = f"X-Amz-Signature=g{self.generation}&key=a%2Fb%20c"

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from infra.relay.server import RelayServer, listen, relay_server
+from infra.relay.server import RelayServer, relay_server
 from infra.relay.settings import Pace, RelaySettings
+from infra.serving import bind
 from tests.endurance.client import Answer
 from tests.endurance.raw import RawConnection
 from tests.endurance.server import Address
@@ -65,7 +66,7 @@ def relay(
     upstream: str, pace: Pace = PACE, *, key: str = KEY, concurrency: int = 3, parts: int = 8, port: int = 0
 ) -> Iterator[Running]:
     """A relay in front of ``upstream``."""
-    listener = listen("127.0.0.1", port)
+    listener = bind("127.0.0.1", port, "HOST", "--port")
     ready = threading.Event()
     settings = RelaySettings(upstream, key, concurrency=concurrency, parts=parts)
     server = relay_server(settings, pace, ready.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -9,15 +10,20 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from infra.relay.begun import Api, Begun
+from infra.relay.requests import Request
+from infra.relay.settings import RelaySettings
+from infra.relay.storage import Storage, StorageFailed
 from tests.endurance.raw import RawConnection
 from tests.endurance.server import Address
-from tests.relay.fakes import EARLY, RESET, SILENT, TOKEN, FakeRegistry
-from tests.relay.running import TARGET, UPLOAD, Running, content, digest_of, quicker, relay
+from tests.relay.fakes import EARLY, RESET, SILENT, TOKEN, FakeRegistry, Writing
+from tests.relay.running import PACE, TARGET, UPLOAD, Running, content, digest_of, quicker, relay
 
 SIZE = 320_000
 PARTS = 7
@@ -103,6 +109,24 @@ def test_urls_that_are_none(running: Running, registry: FakeRegistry, url: str) 
     registry.told_url = url
     assert running.ask("PATCH", TARGET, BODY).status == 503
     assert registry.stored == []
+
+
+@pytest.mark.parametrize(("upstream", "sends"), [("http://registry.test", True), ("https://registry.test", False)])
+def test_parts_are_not_sent_in_the_clear_for_a_registry_that_is_not(
+    registry: FakeRegistry, caplog: pytest.LogCaptureFixture, upstream: str, sends: bool
+) -> None:
+    registry.writings["w1"] = Writing(UPLOAD, 0)
+    told = {"writer": "w1", "offset": 0, "part_size": 50_000, "max_parts": 1, "urls": registry.urls("w1", 1, 1)}
+    request = Request("PATCH", UPLOAD, "", (), 5)
+    begun = Begun(cast("Api", None), request, PACE, told)  # it would be asked for more URLs, of which none are wanted
+    storage = Storage(RelaySettings(upstream), PACE)
+    try:
+        with nullcontext() if sends else pytest.raises(StorageFailed):
+            asyncio.run(storage.put(begun, 1, memoryview(b"bytes")))
+    finally:
+        storage.close()
+    assert [seen.body for seen in registry.stored] == ([b"bytes"] if sends else [])
+    assert caplog.messages == ([] if sends else ["part 1: the registry told a URL that is not https"])
 
 
 @pytest.mark.parametrize("sent", [0, 1, 49_999, 50_000, 50_001, 70_000, 99_999, 100_000, 250_000, SIZE - 1])

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from chalicelib.registry import accounts as domain
 from chalicelib.registry.accounts import Changes, Kind
 from chalicelib.registry.errors import AccountUnknown, Denied, ParameterInvalid, RequestInvalid, VersionMismatch
+from chalicelib.wire.address import address_of
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import NOTHING_THERE, Answer, Call
 from chalicelib.wire.management.words import AccountName, Label, Password, moment
@@ -173,14 +174,15 @@ def delete_account(call: Call) -> Answer:
 
 
 def change_password(call: Call) -> Answer:
-    """Raises RequestInvalid, Denied for a wrong old password, AccountUnknown, Busy."""
+    """Raises RequestInvalid, Denied for a wrong old password, TooManyAttempts after many, AccountUnknown, Busy."""
     body, account = call.given(PasswordChange), call.account
     if account.kind is not Kind.USER:
         raise RequestInvalid("only users have passwords")
     if account.name == call.signed_in.name:
         if body.old_password is UNSET:
             raise RequestInvalid("who changes the own password says the old one too", field="oldPassword")
-        if call.services.accounts.authenticate(account.name, body.old_password) is None:
+        proven = call.services.credentials.authenticate(account.name, body.old_password, address_of(call.request))
+        if proven is None or proven.by != "password":
             raise Denied(reason="the old password is wrong")
     if not call.services.accounts.set_password(account.name, _password(body.new_password, "newPassword")):
         raise AccountUnknown(account.name)
@@ -209,6 +211,7 @@ def shown(account: domain.Account) -> Account:
 
 
 def _password(text: str, field: str) -> str:
-    if len(text.encode()) > domain.MAX_PASSWORD:
-        raise RequestInvalid(f"a password has 1 to {domain.MAX_PASSWORD} bytes", field=field)
+    if len(text.encode()) > domain.MAX_PASSWORD or text.startswith(domain.ACCESS_TOKEN_PREFIX):
+        told = f"a password has 1 to {domain.MAX_PASSWORD} bytes, and does not begin with {domain.ACCESS_TOKEN_PREFIX}"
+        raise RequestInvalid(told, field=field)
     return text

@@ -12,6 +12,7 @@ from chalicelib.registry import access
 from chalicelib.registry.accounts import Account
 from chalicelib.registry.events import Actor
 from chalicelib.registry.names import RepositoryName
+from chalicelib.wire.address import address_of
 from chalicelib.wire.http import Request
 from chalicelib.wire.management.paging import Page
 from chalicelib.wire.management.services import Management
@@ -65,7 +66,7 @@ class Call:
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.caller.name if self.caller else "", self.request.source)
+        return actor_of(self.request, self.caller)
 
     def given(self, kind: type[Body]) -> Body:
         """The body, which the route declares to be of this kind."""
@@ -74,12 +75,18 @@ class Call:
         return self.body
 
 
+def actor_of(request: Request, caller: access.Account | None) -> Actor:
+    """Who acts, as events have it."""
+    return Actor(caller.name if caller else "", address_of(request))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What comes back: ``body`` None for none; ``version`` for the ETag; ``next`` what the next page goes on from.
 
     The rest is for the event: ``object`` if it is not what the path names, ``repository`` the id of the one that it concerns,
-    ``is_recorded`` if there is nothing to record, or the endpoint has done so.
+    ``detail`` what is to be told besides (no secret), ``is_recorded`` if there is nothing to record, or the endpoint has done
+    so.
     """
 
     body: Struct | None = None
@@ -88,7 +95,7 @@ class Answer:
     object: str = ""
     repository: str = ""
     is_recorded: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_THERE = Answer(is_recorded=True)

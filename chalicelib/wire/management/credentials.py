@@ -1,4 +1,4 @@
-"""Who calls the management API: Basic credentials (RFC 7617) or an access token as a Bearer, proven at each call."""
+"""Who calls the management API: Basic credentials (RFC 7617) or an access token (RFC 6750), proven at each call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Protocol
 
 from chalicelib.registry.access import Account
 from chalicelib.registry.errors import Unauthenticated
+from chalicelib.wire.address import address_of
 from chalicelib.wire.http import Request
+
+_MAX_CREDENTIALS = 8_192  # characters of an Authorization's value
 
 
 class Proven(Protocol):
@@ -18,23 +21,36 @@ class Proven(Protocol):
 
 
 class Authenticator(Protocol):
-    """Proves a name and a password; None if they are wrong."""
+    """Proves who somebody is; None if the credentials are wrong. See ``registry.credentials.Credentials``."""
 
-    def authenticate(self, name: str, password: str) -> Proven | None: ...
+    def authenticate(self, name: str, secret: str, source: str) -> Proven | None: ...
+
+    def by_token(self, secret: str) -> Proven | None: ...
 
 
-def authenticated(request: Request, accounts: Authenticator) -> Account | None:
-    """The account that calls, None without any credentials. Raises Unauthenticated for wrong ones."""
+def authenticated(request: Request, credentials: Authenticator) -> Account | None:
+    """The account that calls, narrowed as its access token is; None without any credentials. Raises Unauthenticated,
+    TooManyAttempts."""
     if "authorization" not in request.headers:
         return None
-    scheme, _, encoded = request.header("authorization").partition(" ")
-    if scheme.lower() != "basic":
-        raise Unauthenticated("this endpoint takes Basic credentials")
+    scheme, _, value = request.header("authorization").strip().partition(" ")
+    if len(value) > _MAX_CREDENTIALS:
+        raise Unauthenticated("the Authorization header is too long")
+    match scheme.lower():
+        case "basic":
+            proven = _by_basic(value, address_of(request), credentials)
+        case "bearer":
+            proven = credentials.by_token(value.strip())
+        case _:
+            raise Unauthenticated("this endpoint takes Basic credentials, or an access token as Bearer")
+    if proven is None:
+        raise Unauthenticated("the user name, the password or the access token is wrong")
+    return proven.identity
+
+
+def _by_basic(encoded: str, source: str, credentials: Authenticator) -> Proven | None:
     try:
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except ValueError:  # no ASCII, no base64, or no UTF-8 within
         raise Unauthenticated("the Authorization header does not hold Basic credentials") from None
-    proven = accounts.authenticate(name, password) if colon else None
-    if proven is None:
-        raise Unauthenticated("the user name or the password is wrong")
-    return proven.identity
+    return credentials.authenticate(name, secret, source) if colon else None

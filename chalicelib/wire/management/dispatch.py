@@ -8,15 +8,15 @@ from collections.abc import Mapping
 import msgspec
 
 from chalicelib.registry.errors import Denied, ParameterInvalid, RegistryError, RequestInvalid, Unauthenticated
-from chalicelib.registry.events import DENIED, DONE, Actor, Event
+from chalicelib.registry.events import DENIED, DONE, Event
 from chalicelib.registry.names import RepositoryName
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.management import openapi
 from chalicelib.wire.management.bodies import decoded, fields_of
-from chalicelib.wire.management.call import Answer, Call
+from chalicelib.wire.management.call import Answer, Call, actor_of
 from chalicelib.wire.management.credentials import authenticated
 from chalicelib.wire.management.errors import refusal
-from chalicelib.wire.management.needs import Asked, Refused
+from chalicelib.wire.management.needs import Asked, OfTokenOwner, Refused, token_owner
 from chalicelib.wire.management.paging import NEXT, Page, encoded, page_of
 from chalicelib.wire.management.routes import Match, Route, match_route
 from chalicelib.wire.management.services import Management
@@ -84,7 +84,7 @@ def _call(match: Match, asked: Asked) -> Call:
 
 
 def _response(route: Route, given: Answer) -> Response:
-    headers: dict[str, str] = dict(given.headers)
+    headers: dict[str, str] = {}
     if given.version is not None:
         headers["ETag"] = etag(given.version)
     if given.next:
@@ -101,7 +101,7 @@ def _record(match: Match, call: Call, given: Answer) -> None:
     if not match.route.event or given.is_recorded:
         return
     fields = ",".join(fields_of(call.body))
-    detail = {**_detail(match.names), **({"fields": fields} if fields else {})}
+    detail = {**_detail(match.names), **given.detail, **({"fields": fields} if fields else {})}
     event = Event(match.route.event, given.object or _object(match.names), call.actor, DONE, detail)
     _write(call.services, event, given.repository)
 
@@ -110,8 +110,10 @@ def _record_denial(match: Match, asked: Asked) -> None:
     """Also of who was told that there is no such thing: whether there is makes no difference here."""
     if not match.route.event or asked.caller is None:
         return
-    actor = Actor(asked.caller.name, asked.request.source)
-    event = Event(match.route.event, _object(match.names), actor, DENIED, _detail(match.names))
+    actor = actor_of(asked.request, asked.caller)
+    is_token = isinstance(match.route.needs, OfTokenOwner) and asked.caller.limits is None
+    about = token_owner(asked) if is_token else _object(match.names)
+    event = Event(match.route.event, about, actor, DENIED, _detail(match.names))
     _write(asked.services, event, _repository_id(asked))
 
 

@@ -138,6 +138,22 @@ class OfAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class OfTokenOwner(_Plain):
+    """May deal with the access tokens of the account that the query's ``account`` names, or of the own one: the account itself,
+    for a robot the admins of its organization, and administrators."""
+
+    def permit(self, asked: Asked) -> Permitted:
+        named = replace(asked, names={"account": token_owner(asked)})
+        return OfAccount(AccountOperation.USE, "account").permit(named)
+
+
+def token_owner(asked: Asked) -> str:
+    """Whose access tokens a request is about. Raises Refused where it may be about none."""
+    # In a query a + that is not encoded is a space, which is in no name.
+    return asked.request.first("account").replace(" ", "+") or _signed_in(asked).name
+
+
+@dataclass(frozen=True, slots=True)
 class OfRepository:
     """May do ``operation`` with the repository ``{ns}/{repo}``."""
 

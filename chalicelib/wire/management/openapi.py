@@ -81,11 +81,7 @@ def document() -> Node:
         "components": {
             "schemas": schemas,
             "securitySchemes": {
-                "basic": {
-                    "type": "http",
-                    "scheme": "basic",
-                    "description": "An account's name, and its password or an access token.",
-                },
+                "basic": {"type": "http", "scheme": "basic", "description": "A name, and its password or an access token."},
                 "accessToken": {"type": "http", "scheme": "bearer", "description": "An access token, slt_..."},
             },
             "responses": {f"{status}": _refusal(status) for status in _REFUSALS},

@@ -14,6 +14,9 @@ from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import NOTHING_THERE, Answer, Call
 from chalicelib.wire.management.words import AccountName, Label, moment
 
+FIRST_LABEL = "first"
+"""The label of the access token that a robot is made with."""
+
 
 class Robot(Struct, frozen=True, rename="camel"):
     """An account for a machine; it belongs to an organization and has access tokens, but no password."""
@@ -37,6 +40,12 @@ class NewRobot(Input, frozen=True):
     description: Label = ""
 
 
+class NewlyMade(Robot, frozen=True, rename="camel"):
+    """A robot and its first access token, which is shown this once."""
+
+    token: str
+
+
 class RobotChange(Input, frozen=True):
     """What to change of a robot."""
 
@@ -48,6 +57,16 @@ def list_robots(call: Call) -> Answer:
     read = call.services.organizations.robots(call.account, call.page.after, call.page.one_more)
     found, more = call.page.cut(read, lambda robot: robot.name)
     return Answer(Robots([shown(robot) for robot in found]), next=more)
+
+
+def create_robot(call: Call) -> Answer:
+    """With an access token that is as good as the robot. Raises AccountNameInvalid, AccountExists, AccountUnknown, Busy."""
+    body = call.given(NewRobot)
+    robot = call.services.accounts.create_robot(call.account, body.name, body.description)
+    _, secret = call.services.access_tokens.create(robot, FIRST_LABEL)
+    told = shown(robot)
+    made = NewlyMade(told.name, told.description, told.is_active, told.created_at, secret)
+    return Answer(made, version=robot.version, object=robot.name)
 
 
 def read_robot(call: Call) -> Answer:

@@ -21,6 +21,7 @@ from chalicelib.registry.creations import CREATED
 from chalicelib.registry.errors import EndpointUnknown, Unsupported
 from chalicelib.wire.management import (
     accounts,
+    api_tokens,
     events,
     organizations,
     repositories,
@@ -29,6 +30,7 @@ from chalicelib.wire.management import (
     team_access,
     teams,
     whoami,
+    words,
 )
 from chalicelib.wire.management.bodies import Nothing
 from chalicelib.wire.management.call import Answer, Call
@@ -41,6 +43,7 @@ from chalicelib.wire.management.needs import (
     OfAccount,
     OfNamespace,
     OfRepository,
+    OfTokenOwner,
     SignedIn,
 )
 
@@ -94,6 +97,7 @@ _TEAM_MEMBERS = "/enzi/v0/accounts/{org}/teams/{team}/members"
 _ROBOTS = "/api/v0/accounts/{org}/robots"
 _REPOSITORIES = "/api/v0/repositories"
 _REPOSITORY = "/api/v0/repositories/{ns}/{repo}"
+_TOKENS = "/api/v0/api_tokens"
 _NAMESPACE_GRANTS = "/api/v0/repositoryNamespaces/{ns}/teamAccess"
 
 _SEES = OfAccount(AccountOperation.VIEW, "org", ORGANIZATIONS)
@@ -102,6 +106,7 @@ _GOVERNS_NAMESPACE = OfAccount(AccountOperation.GOVERN, "ns", ORGANIZATIONS)
 _MANAGES = OfRepository(Operation.MANAGE_ACCESS)
 
 _FILTER = Parameter("filter", "Which accounts.", choices=tuple(accounts.FILTERS))
+_ACCOUNT_OF = Parameter("account", "Whose; the caller's own if left out.", pattern=words.LOGIN_PATTERN)
 _PREFIX = Parameter("prefix", "How the repositories' full names begin.", pattern=repositories.PREFIX_PATTERN)
 
 
@@ -159,6 +164,8 @@ ROUTES: Sequence[Route] = (
           "What a team was granted on repositories"),
     # --------------------------------------------------------------------------------------------------------- robots
     _list(_ROBOTS, _GOVERNS, robots.list_robots, robots.Robots, "An organization's robots"),
+    Route("POST", _ROBOTS, _GOVERNS, robots.create_robot, "Make a robot, with a first access token",
+          robots.NewlyMade, robots.NewRobot, 201, "ROBOT_CREATE", is_versioned=True),
     _get(f"{_ROBOTS}/{{robot}}", _GOVERNS, robots.read_robot, robots.Robot, "A robot", is_versioned=True),
     Route("PATCH", f"{_ROBOTS}/{{robot}}", _GOVERNS, robots.change_robot, "Change a robot",
           robots.Robot, robots.RobotChange, 200, "ROBOT_UPDATE", is_versioned=True),
@@ -197,6 +204,16 @@ ROUTES: Sequence[Route] = (
           "Grant a team access to a whole namespace", team_access.TeamGrant, team_access.NewGrant, 200, "GRANT_PUT"),
     Route("DELETE", f"{_NAMESPACE_GRANTS}/{{team}}", _GOVERNS_NAMESPACE, team_access.delete_namespace_grant,
           "Take a team's access to a whole namespace back", status=204, event="GRANT_DELETE"),
+    # -------------------------------------------------------------------------------------------------- access tokens
+    _list(_TOKENS, OfTokenOwner(), api_tokens.list_tokens, api_tokens.ApiTokens, "An account's access tokens", _ACCOUNT_OF),
+    Route("POST", _TOKENS, OfTokenOwner(), api_tokens.create_token, "Make an access token",
+          api_tokens.MadeApiToken, api_tokens.NewApiToken, 201, "TOKEN_CREATE", is_versioned=True, query=(_ACCOUNT_OF,)),
+    Route("GET", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.read_token, "An access token",
+          api_tokens.ApiToken, is_versioned=True, query=(_ACCOUNT_OF,)),
+    Route("PATCH", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.change_token, "Change an access token",
+          api_tokens.ApiToken, api_tokens.ApiTokenChange, 200, "TOKEN_UPDATE", is_versioned=True, query=(_ACCOUNT_OF,)),
+    Route("DELETE", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.delete_token, "End an access token",
+          status=204, event="TOKEN_DELETE", is_versioned=True, query=(_ACCOUNT_OF,)),
     # ------------------------------------------------------------------------------------------------- the registry
     _list("/api/v0/events", Administrator(), events.list_events, events.Events, "What happened in the registry"),
     _get("/api/v0/meta/settings", SignedIn(), settings.read_settings, settings.Settings, "The registry's settings",

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.creations import Creations
+from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
-from chalicelib.wire.management.credentials import Authenticator
 
 
 @dataclass(frozen=True, slots=True)
 class Management:
     """Everything that endpoints of the management API work with."""
 
-    credentials: Authenticator
+    credentials: Credentials
+    access_tokens: AccessTokens
     accounts: Accounts
     organizations: Organizations
     teams: Teams

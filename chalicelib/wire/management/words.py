@@ -33,6 +33,9 @@ LongText: TypeAlias = Annotated[str, Meta(max_length=25_000)]
 
 Password: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_PASSWORD)]
 
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with an offset."""
+
 AccessLevel: TypeAlias = Literal["read-only", "read-write", "admin"]
 AnyLevel: TypeAlias = Literal["none", "read-only", "read-write", "admin"]
 Visibility: TypeAlias = Literal["public", "private"]

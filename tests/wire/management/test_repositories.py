@@ -61,7 +61,7 @@ def test_other_changes_are_refused(surface: Surface, body: object) -> None:
     assert json.loads(ask(surface, "GET").body)["visibility"] == "private"
 
 
-@pytest.mark.parametrize("credentials", ["admin:wrong", "nobody:x", ":", "", f"Admin:{PASSWORD}"])
+@pytest.mark.parametrize("credentials", ["admin:wrong", "nobody:x", ":", "", f"admin+x:{PASSWORD}"])
 def test_wrong_credentials(surface: Surface, credentials: str) -> None:
     for method in ("GET", "PATCH"):
         refused = ask(surface, method, body={"visibility": "public"}, credentials=credentials)

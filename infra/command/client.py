@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -95,23 +95,31 @@ class Client:
             raise _failure(self.address.host, status, content)
         return Answer(self._object(content), headers.get("X-Next-Page-Start", ""))
 
-    def pages(self, path: str, member: str, query: Mapping[str, str] | None = None, limit: int | None = None) -> Iterator[Json]:
-        """The elements of a list, at most ``limit``, over as many pages as that takes. Raises what ``call`` does."""
-        start, left, seen = "", limit, set[str]()
-        while left is None or left > 0:
-            size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
+    def listing(self, path: str, query: Mapping[str, str] | None = None, limit: int | None = None) -> tuple[str, list[Json]]:
+        """What the API calls the elements of a list, and at most ``limit`` of them, over as many pages as that takes.
+
+        Raises what ``call`` does.
+        """
+        gathered: list[Json] = []
+        start, seen = "", set[str]()
+        while True:
+            size = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(gathered))
             answer = self.call("GET", path, query={**(query or {}), "pageSize": str(size), "pageStart": start})
-            found = answer.content.get(member)
-            if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-                raise Unreachable(f"{self.address.host} answered without a list of {member}: is it a Slipway registry?")
-            yield from found[:left]
-            left = None if left is None else left - len(found)
+            name, found = self._elements(answer.content)
+            gathered += found
             start = answer.next_page
-            if not start:
-                return
+            if not start or (limit is not None and len(gathered) >= limit):
+                return name, gathered[:limit]
             if start in seen:
-                raise Unreachable(f"{self.address.host} sends the same page of {member} again and again")
+                raise Unreachable(f"{self.address.host} sends the same page of {name} again and again")
             seen.add(start)
+
+    def _elements(self, content: Json) -> tuple[str, list[Json]]:
+        """The one list in a page, with its name."""
+        lists = [(name, value) for name, value in content.items() if isinstance(value, list)]
+        if len(lists) != 1 or not all(isinstance(each, dict) for each in lists[0][1]):
+            raise Unreachable(f"{self.address.host} did not answer with a list: is it a Slipway registry?")
+        return lists[0]
 
     def _followed(self, method: str, url: str, body: Json | None) -> tuple[int, Mapping[str, str], bytes]:
         for _ in range(MAX_REDIRECTS + 1):

@@ -18,4 +18,4 @@ _COLUMNS = {"time": "TIME", "type": "TYPE", "actor": "ACTOR", "object": "OBJECT"
 def events(session: Session, repository: Place | None, limit: int) -> None:
     """What was done, and what was refused, newest first."""
     of = f"/repositories/{segments(repository.namespace, repository.repository)}" if repository else ""
-    session.show_list(f"/api/v0{of}/events", "events", _COLUMNS, limit=limit)
+    session.show_list(f"/api/v0{of}/events", _COLUMNS, limit=limit)

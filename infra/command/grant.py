@@ -46,7 +46,7 @@ def remove_grant(session: Session, team: Team, place: Place) -> None:
 
 def show_grants(session: Session, place: Place, limit: int | None) -> None:
     """Print the grants on a place."""
-    session.show_list(_all(place), "teamAccessList", {"team": "TEAM", "accessLevel": "LEVEL"}, limit=limit)
+    session.show_list(_all(place), {"team": "TEAM", "accessLevel": "LEVEL"}, limit=limit)
 
 
 def _path(team: Team, place: Place) -> str:

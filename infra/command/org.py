@@ -22,7 +22,7 @@ def org() -> None:
 def list_orgs(session: Session, limit: int | None) -> None:
     """The organizations that you may see."""
     columns = {"name": "NAME", "fullName": "FULL NAME", "createdAt": "CREATED"}
-    session.show_list(ACCOUNTS, "accounts", columns, query={"filter": "orgs"}, limit=limit)
+    session.show_list(ACCOUNTS, columns, query={"filter": "orgs"}, limit=limit)
 
 
 @org.command("create")
@@ -60,7 +60,7 @@ def delete_org(session: Session, name: str, yes: bool) -> None:
 def list_members(session: Session, name: str, limit: int | None) -> None:
     """Who belongs to an organization."""
     columns = {"name": "NAME", "isAdmin": "ADMIN", "isPublic": "PUBLIC"}
-    session.show_list(f"{ACCOUNTS}/{segments(name)}/members", "members", columns, limit=limit)
+    session.show_list(f"{ACCOUNTS}/{segments(name)}/members", columns, limit=limit)
 
 
 @org.command("add")

@@ -30,7 +30,7 @@ def repo() -> None:
 def list_repositories(session: Session, prefix: str, limit: int | None) -> None:
     """The repositories that you may see."""
     columns = {"name": "NAME", "visibility": "VISIBILITY", "shortDescription": "DESCRIPTION"}
-    session.show_list(REPOSITORIES, "repositories", columns, query={"prefix": prefix}, limit=limit, shown=_whole_name)
+    session.show_list(REPOSITORIES, columns, query={"prefix": prefix}, limit=limit, shown=_whole_name)
 
 
 @repo.command("create")

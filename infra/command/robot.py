@@ -22,7 +22,7 @@ def robot() -> None:
 def list_robots(session: Session, org: str, limit: int | None) -> None:
     """The robots of an organization."""
     columns = {"name": "NAME", "description": "DESCRIPTION", "isActive": "ACTIVE", "createdAt": "CREATED"}
-    session.show_list(_robots(org), "robots", columns, limit=limit)
+    session.show_list(_robots(org), columns, limit=limit)
 
 
 @robot.command("create")

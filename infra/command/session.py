@@ -111,7 +111,6 @@ class Session:
     def show_list(
         self,
         path: str,
-        member: str,
         columns: Mapping[str, str],
         *,
         query: Mapping[str, str] | None = None,
@@ -120,11 +119,11 @@ class Session:
     ) -> None:
         """A list, page after page. ``columns`` has a heading for each field that a table shows, once ``shown`` has been over
         what the API tells."""
-        found = list(self.client.pages(path, member, query, limit))
+        name, found = self.client.listing(path, query, limit)
         if self.as_json:
-            output.echo_json({member: found})
+            output.echo_json({name: found})
         else:
-            output.echo_table(tuple(columns.values()), ([each.get(name) for name in columns] for each in map(shown, found)))
+            output.echo_table(tuple(columns.values()), ([each.get(field) for field in columns] for each in map(shown, found)))
 
     def show_secret(self, content: Json, note: str) -> None:
         """What is told once: alone on stdout, so that a script can take it."""

@@ -20,7 +20,7 @@ def team() -> None:
 @with_session
 def list_teams(session: Session, org: str, limit: int | None) -> None:
     """The teams of an organization."""
-    session.show_list(_teams(org), "teams", {"name": "NAME", "description": "DESCRIPTION"}, limit=limit)
+    session.show_list(_teams(org), {"name": "NAME", "description": "DESCRIPTION"}, limit=limit)
 
 
 @team.command("create")
@@ -49,7 +49,7 @@ def delete_team(session: Session, which: Team, yes: bool) -> None:
 @with_session
 def list_members(session: Session, which: Team, limit: int | None) -> None:
     """Who is in a team."""
-    session.show_list(f"{_path(which)}/members", "members", {"name": "NAME"}, limit=limit)
+    session.show_list(f"{_path(which)}/members", {"name": "NAME"}, limit=limit)
 
 
 @team.command("add")
@@ -80,7 +80,7 @@ def list_access(session: Session, which: Team, limit: int | None) -> None:
     """What was granted to a team."""
     columns = {"repository": "REPOSITORY", "accessLevel": "LEVEL"}
     path = f"/api/v0/accounts/{segments(which.org)}/teams/{segments(which.name)}/repositoryAccess"
-    session.show_list(path, "repositoryAccessList", columns, limit=limit)
+    session.show_list(path, columns, limit=limit)
 
 
 def _teams(org: str) -> str:

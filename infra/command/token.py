@@ -38,7 +38,7 @@ def token() -> None:
 @with_session
 def list_tokens(session: Session, account: str | None, limit: int | None) -> None:
     """The tokens of an account."""
-    session.show_list(TOKENS, "api_tokens", _COLUMNS, query=_of(account), limit=limit)
+    session.show_list(TOKENS, _COLUMNS, query=_of(account), limit=limit)
 
 
 @token.command("create")

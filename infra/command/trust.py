@@ -25,7 +25,7 @@ def trust() -> None:
 def list_rules(session: Session, which: Robot, limit: int | None) -> None:
     """A robot's rules."""
     columns = {"name": "NAME", "issuer": "ISSUER", "subject": "SUBJECT", "claims": "CLAIMS"}
-    session.show_list(f"{robot_path(which)}/trust", "trust", columns, limit=limit)
+    session.show_list(f"{robot_path(which)}/trust", columns, limit=limit)
 
 
 @trust.command("set")

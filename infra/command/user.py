@@ -29,7 +29,7 @@ def user() -> None:
 def list_users(session: Session, kind: str, limit: int | None) -> None:
     """The users that you may see."""
     columns = _COLUMNS if kind in {"users", "admins"} else {"name": "NAME", "kind": "KIND", **_COLUMNS}
-    session.show_list(ACCOUNTS, "accounts", columns, query={"filter": kind}, limit=limit)
+    session.show_list(ACCOUNTS, columns, query={"filter": kind}, limit=limit)
 
 
 @user.command("create")

@@ -200,7 +200,9 @@ def test_robots_and_trust(acme: Desk) -> None:
 
 def test_rules_of_trust(acme: Desk) -> None:
     acme.do("alice", "robot create acme+ci")
-    issuer = "https://token.actions.githubusercontent.com"
+    if "no such endpoint" in acme.run("alice", "trust list acme+ci").err:
+        pytest.skip("this registry's API has no rules of trust yet")
+    issuer = "https://issuer.test"
     rule = f"trust set acme+ci main --issuer {issuer} --subject repo:acme/app:ref:refs/heads/main --claim ref=refs/heads/*"
     acme.do("alice", rule)
     (found,) = next(iter(acme.json("alice", "trust list acme+ci").values()))
@@ -240,8 +242,8 @@ def test_tokens(acme: Desk) -> None:
 def test_events(acme: Desk) -> None:
     acme.do("alice", "repo create acme/app")
     acme.run("bob", "org add acme carol")
-    found = acme.json("admin", "events --limit 5")["events"]
-    assert len(found) == 5
+    assert len(acme.json("admin", "events --limit 5")["events"]) == 5
+    found = acme.json("admin", "events")["events"]
     assert "bob" in {each["actor"] for each in found}
     assert "denied" in {each["result"] for each in found}
     assert acme.json("alice", "events --repository acme/app")["events"]

@@ -82,9 +82,10 @@ class Client:
             if status != 429:
                 break
             seconds = _retry_after(headers.get("Retry-After", ""))
+            told = f"{self.address.host} says to wait: {_told(content)[0] or 'too many requests'}"
             if attempt == MAX_ATTEMPTS or seconds > LONGEST_WAIT:
-                raise Unreachable(f"{self.address.host} is asked too much; it says to try again in {seconds} s")
-            self._say(f"{self.address.host} is asked too much and says to wait; trying again in {seconds} s")
+                raise Unreachable(f"{told}; try again in {seconds} s")
+            self._say(f"{told}; trying again in {seconds} s")
             self._wait(seconds)
         if status == 401 and self._is_dockers:
             raise NotLoggedIn(
@@ -203,18 +204,26 @@ def _is_identity_token(credentials: Credentials) -> bool:
 
 def _failure(host: str, status: int, content: bytes) -> Failure:
     """What an answer that is no success means: no, not logged in, or nothing that can be relied on."""
+    sentence, code = _told(content)
+    if status == 401:
+        return NotLoggedIn(f"{host} does not take the credentials: {sentence or 'it answered 401'}")
+    if not sentence:
+        return Unreachable(f"{host} answered {status}, without an error of the API: is it a Slipway registry?")
+    return Unreachable(f"{host} failed: {sentence}") if status >= 500 else Refused(sentence, code)
+
+
+def _told(content: bytes) -> tuple[str, str]:
+    """The API's error, ``{"errors": [{"code", "message", "detail": {"reason"}}]}``, in a sentence, and its code; both "" for
+    what is none."""
     found = _parsed(content)
     entries = found.get("errors") if isinstance(found, dict) else None
-    entry = entries[0] if isinstance(entries, list) and entries and isinstance(entries[0], dict) else None
-    if entry is None and status != 401:
-        return Unreachable(f"{host} answered {status}, without an error of the API: is it a Slipway registry?")
-    code, message, detail = (entry.get(name) for name in ("code", "message", "detail")) if entry else (None, None, None)
+    entry = entries[0] if isinstance(entries, list) and entries else None
+    if not isinstance(entry, dict):
+        return "", ""
+    code, detail = str(entry.get("code") or ""), entry.get("detail")
     reason = detail.get("reason") if isinstance(detail, dict) else None
-    told = [str(each) for each in (message or code, reason) if each]
-    sentence = ": ".join(dict.fromkeys(told)) or f"it answered {status}"
-    if status == 401:
-        return NotLoggedIn(f"{host} does not take the credentials: {sentence}")
-    return Unreachable(f"{host} failed: {sentence}") if status >= 500 else Refused(sentence, str(code or ""))
+    told = [str(each) for each in (entry.get("message") or code, reason) if each]
+    return ": ".join(dict.fromkeys(told)), code
 
 
 def _parsed(content: bytes) -> object:

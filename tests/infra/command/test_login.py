@@ -155,11 +155,13 @@ def test_what_the_registry_says_is_not_obeyed(user: User, server: Scripted) -> N
 
 
 def test_it_says_that_it_waits(user: User, server: Scripted) -> None:
-    server.answer(429, {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "", "detail": {}}]}, Retry_After="3")
+    server.answer(
+        429, {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "too many wrong passwords", "detail": {}}]}, Retry_After="3"
+    )
     server.answer(200, ME)
     done = user.run("whoami", "--output", "json", "--registry", server.host, SLIPWAY_TOKEN="slt_x")
     assert (done.code, done.json(), user.waited) == (0, ME, [3])
-    assert done.err == f"slipway: {server.host} is asked too much and says to wait; trying again in 3 s\n"
+    assert done.err == f"slipway: {server.host} says to wait: too many wrong passwords; trying again in 3 s\n"
 
 
 def test_the_profile_lies_where_xdg_says(user: User, server: Scripted) -> None:

@@ -21,6 +21,7 @@ from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.organizations import Organizations
@@ -264,6 +265,34 @@ def token_services() -> TokenServices:
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
         rights=rights(),
         realm=settings().realm,
+        federation=federation,
+        events=events(),
+    )
+
+
+@cache
+def trust_rules() -> TrustRules:
+    return TrustRules(table(), clock())
+
+
+@cache
+def federation() -> Federation:
+    from chalicelib.aws.sts import SignedCallerIdentities
+    from chalicelib.crypto.oidc import OidcTokens
+    from chalicelib.outgoing.public_https import PublicHttps
+
+    configured, authorities = settings(), None
+    if isinstance(configured.store, Cloud):
+        from chalicelib.aws.environment import Environment
+
+        authorities = Environment().authorities()
+    web = PublicHttps(allowed_hosts=configured.private_issuers, authorities=authorities)
+    return Federation(
+        trust_rules(),
+        OidcTokens(web, clock()),
+        SignedCallerIdentities(web, clock()),
+        service=configured.service,
+        public_url=configured.public_url,
     )
 
 

@@ -1,7 +1,7 @@
 import cf from 'cloudfront';
 
 // Who must fetch a token first, and where an upload's bytes go. Tokens are only denied here: the API verifies them. What goes
-// to the store is vouched for by the MAC of its upload's state. CloudFront Functions, JavaScript runtime 2.0.
+// to the store is vouched for by the MAC of its upload's state.
 //
 // Key-value store: `settings` {"realm", "service", "direct", "relay", "limits": {"inline", "direct"}}, and `upload-key-<id>`.
 
@@ -32,16 +32,18 @@ const ROUTES = [
   [['POST'], /^\/_relay\/v2\/([\s\S]*)\/blobs\/uploads\/[^\/]*\/(?:open|begin)$/, PUSH]
 ];
 
-// No $ at their end: in some engines it may stand before a line break.
+// No $: in some engines it stands before a line break.
 const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?![\s\S])/;
 const DIGEST = /^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})(?![\s\S])/;
 const KEY = /^[A-Za-z0-9_-]{1,32}$/;
 
 async function handler(event) {
   const request = event.request;
+  // wire/address.py
+  if (request.uri.slice(0, 4) !== '/v2/') request.headers['x-slipway-viewer'] = { value: event.viewer.ip };
   const path = decoded(request.uri);
   const route = routed(request.method, path);
-  // Unknown routes, bad names and encoded slashes are the API's to refuse.
+  // Unknown routes, bad names and encoded slashes the API refuses.
   if (!route || (request.uri.indexOf('%') >= 0 && /%2f/i.test(request.uri))) return request;
   if (route.name !== undefined && (route.name.length > 255 || !NAME.test(route.name))) return request;
   const claims = claimsOf(header(request, 'authorization'));
@@ -55,7 +57,7 @@ async function handler(event) {
     if (route.pattern === UPLOAD) state = await stateOf(request, route, claims.sub);
     return state ? upload(request, state, config) : refused(404, 'BLOB_UPLOAD_UNKNOWN', 'the upload is unknown');
   } catch (failure) {
-    // The store is filled after the deployment, and keys take a while to get here.
+    // It is filled after the deployment, slowly.
     return refused(503, 'UNAVAILABLE', 'the edge has no settings or no key yet', { 'retry-after': { value: '5' } });
   }
 }
@@ -71,7 +73,7 @@ function routed(method, path) {
   return undefined;
 }
 
-// A bearer token's claims, unverified; undefined without one, null if it cannot be read.
+// A bearer token's claims, unverified; undefined without one, null if unreadable.
 function claimsOf(authorization) {
   if (!/^bearer +[^ ]/i.test(authorization)) return undefined;
   const payload = authorization.slice(authorization.indexOf('.') + 1, authorization.lastIndexOf('.'));
@@ -130,7 +132,7 @@ function upload(request, state, config) {
     cf.selectRequestOriginById('relay');
     return request;
   }
-  // What has no length may be small; if it is not, the gateway refuses it.
+  // What has no length may be small; else the gateway refuses it.
   return length === undefined || length <= limits.inline ? request : tooLarge(config);
 }
 
@@ -176,7 +178,7 @@ async function stateOf(request, route, account) {
   return same(mac, parts[1]) ? state : null;
 }
 
-// In a time that tells nothing.
+// In constant time.
 function same(expected, given) {
   let differs = expected.length ^ given.length;
   for (let i = 0; i < expected.length; i++) differs |= expected.charCodeAt(i) ^ given.charCodeAt(i);
@@ -191,20 +193,20 @@ function decoded(text) {
   }
 }
 
-// All of a repeated one.
+// All of repeated ones.
 function header(request, name) {
   const found = request.headers[name];
   if (!found) return '';
   return found.multiValue ? found.multiValue.map((each) => each.value).join(',') : found.value;
 }
 
-// Undefined for chunks and streams of HTTP/2.
+// Undefined for chunks and HTTP/2 streams.
 function lengthOf(request) {
   const text = header(request, 'content-length');
   return /^[0-9]{1,15}$/.test(text) && !request.headers['transfer-encoding'] ? Number(text) : undefined;
 }
 
-// At most two values of a query parameter.
+// Two values of a query parameter at most.
 function parameters(request, name) {
   const values = [];
   for (const key in request.querystring) {

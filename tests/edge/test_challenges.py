@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from urllib.parse import urlencode
@@ -141,9 +142,17 @@ def test_a_repeated_token_is_none() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/auth/token", "/_blobs/x", "/api/v0/repositories", "/direct/x/y/z", "/v2x", "/v3/a"])
-def test_other_paths_are_none_of_its_business(path: str) -> None:
-    sent = head("GET", path, x_amz_acl="public-read")
-    assert edge().request(sent) == Passed(sent, API)
+def test_on_other_paths_it_says_who_calls_and_nothing_else(path: str) -> None:
+    for forged in ({}, {"x_slipway_viewer": "192.0.2.1"}):
+        sent = head("GET", path, x_amz_acl="public-read", **forged)._replace(source="198.51.100.7")
+        told = {**sent.headers, "x-slipway-viewer": "198.51.100.7"}
+        assert edge().request(sent) == Passed(sent._replace(headers=told), API)
+
+
+@pytest.mark.parametrize("path", ["/v2/../auth/token", "/v2/%2e%2e/auth/token"])
+def test_where_it_does_not_say_so_nobody_signs_in(path: str) -> None:
+    answer = Surface().send("GET", path, authorization=f"Basic {base64.b64encode(b'admin:correct horse').decode()}")
+    assert answer.status in {400, 401, 404}
 
 
 def test_without_settings_it_says_so_and_lets_nobody_through() -> None:

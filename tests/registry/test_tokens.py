@@ -1,4 +1,4 @@
-"""Tokens: what they grant, how long, how large, and what ends a refresh token."""
+"""Tokens: what they grant, how long, and how large."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.registry.access import EVERY_ACTION, Account, Caller, Grant, Where, allowed_actions
-from chalicelib.registry.accounts import Account as StoredAccount
 from chalicelib.registry.errors import Unauthenticated
 from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import Delete, Key, Put, StoreFull, Update
-from chalicelib.registry.tokens import LEEWAY, LIFETIME, MAX_TOKEN, REFRESH_LIFETIME, Asked, Decision, decide
+from chalicelib.registry.tokens import LEEWAY, LIFETIME, MAX_TOKEN, Asked, Decision, decide
 from tests.issuing import Instance
-from tests.memory_table import MemoryTable
 
 ADMIN, USER = Account("admin", is_admin=True), Account("user")
 NOTHING = Decision((), ())
@@ -228,98 +225,3 @@ def test_a_refusal_tells_no_key_and_no_claim() -> None:
     instance = Instance()
     token = with_claims(instance, iss="https://secret.test")
     assert "secret" not in refused(instance, token)
-
-
-# ------------------------------------------------------------------------------------------------------------ refreshing
-
-
-def house() -> tuple[Instance, StoredAccount]:
-    instance = Instance()
-    instance.accounts.ensure_admin("right")
-    account = instance.accounts.authenticate("admin", "right")
-    assert account is not None
-    return instance, account
-
-
-def issued_refresh(instance: Instance, account: StoredAccount) -> str:
-    token = instance.refresh_tokens.issue(account, "docker")
-    assert token is not None
-    return token
-
-
-def test_a_refresh_token_stands_for_its_account_on_every_instance_for_ninety_days() -> None:
-    instance, account = house()
-    token = issued_refresh(instance, account)
-    assert instance.refresh_tokens.exchange(token) == account
-    instance.clock.advance(REFRESH_LIFETIME - 1)
-    assert instance.another().refresh_tokens.exchange(token) == account
-    instance.clock.advance(1)
-    assert instance.refresh_tokens.exchange(token) is None
-
-
-def test_a_changed_password_ends_refresh_tokens_even_if_it_is_the_same_again() -> None:
-    instance, account = house()
-    token = issued_refresh(instance, account)
-    instance.accounts.set_password("admin", "right")
-    assert instance.refresh_tokens.exchange(token) is None
-    instance.accounts.set_password("admin", "right")
-    assert instance.refresh_tokens.exchange(token) is None
-
-
-def test_a_refresh_token_made_while_the_password_changes_is_no_good() -> None:
-    instance, account = house()
-    instance.accounts.set_password("admin", "new")
-    assert instance.refresh_tokens.exchange(issued_refresh(instance, account)) is None
-
-
-def test_an_inactive_account_gets_nothing_and_a_new_one_of_the_name_inherits_nothing() -> None:
-    instance, account = house()
-    token = issued_refresh(instance, account)
-    key = Key("account/admin", "account")
-    instance.table.write(Update(key, set={"is_active": False}))
-    assert instance.refresh_tokens.exchange(token) is None
-    instance.table.write(Delete(key))
-    assert instance.refresh_tokens.exchange(token) is None
-    instance.accounts.ensure_admin("right")
-    assert instance.refresh_tokens.exchange(token) is None
-
-
-def test_a_refresh_token_is_for_one_service() -> None:
-    instance, account = house()
-    token = issued_refresh(instance, account)
-    assert instance.another(service="other.test").refresh_tokens.exchange(token) is None
-
-
-@pytest.mark.parametrize("token", ["", "x", "slr_", "slr_" + "A" * 43, "é", "\ud800", "\0", "x" * 100_000])
-def test_an_unknown_refresh_token_is_nobody(token: str) -> None:
-    instance, account = house()
-    issued_refresh(instance, account)
-    assert instance.refresh_tokens.exchange(token) is None
-
-
-def test_a_table_that_leaks_gives_no_refresh_token_away() -> None:
-    instance, account = house()
-    token = issued_refresh(instance, account)
-    stored = repr(instance.table.walk(limit=1000).items)
-    assert token not in stored
-    assert token.removeprefix("slr_") not in stored
-
-
-def test_a_full_store_keeps_nobody_from_a_token() -> None:
-    class Full(MemoryTable):
-        full = False
-
-        def write(self, write: Put | Update | Delete) -> None:
-            if self.full:
-                raise StoreFull
-            super().write(write)
-
-    table = Full()
-    instance = Instance(table)
-    instance.accounts.ensure_admin("right")
-    instance.tokens.issue(None, NOTHING)
-    table.full = True
-    account = instance.accounts.authenticate("admin", "right")
-    assert account is not None
-    assert instance.refresh_tokens.issue(account, "docker") is None
-    assert instance.tokens.verify(instance.tokens.issue(account.identity, NOTHING).text).account == "admin"

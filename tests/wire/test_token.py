@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.registry.access import Account, Where
+from chalicelib.registry.access import Account, Limits, Where
+from chalicelib.registry.accounts import Changes
 from chalicelib.registry.names import RepositoryName
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.token import (
@@ -46,16 +47,16 @@ class House:
         self.instance.accounts.ensure_admin(PASSWORD)
         self.services = services(self.instance)
 
-    def get(self, authorization: str = "", **query: str | tuple[str, ...]) -> Response:
+    def get(self, authorization: str = "", *, source: str = "", **query: str | tuple[str, ...]) -> Response:
         values = {name: (value,) if isinstance(value, str) else value for name, value in query.items()}
         headers = {"authorization": authorization} if authorization else {}
-        return get_token(Request("GET", "/auth/token", values, headers), self.services)
+        return get_token(Request("GET", "/auth/token", values, headers, source=source), self.services)
 
-    def post(self, fields: Mapping[str, str], content_type: str = FORM) -> Response:
-        return self.post_body(urlencode(fields).encode(), content_type)
+    def post(self, fields: Mapping[str, str], content_type: str = FORM, source: str = "") -> Response:
+        return self.post_body(urlencode(fields).encode(), content_type, source)
 
-    def post_body(self, body: bytes, content_type: str = FORM) -> Response:
-        request = Request("POST", "/auth/token", headers={"content-type": content_type}, body=body)
+    def post_body(self, body: bytes, content_type: str = FORM, source: str = "") -> Response:
+        request = Request("POST", "/auth/token", headers={"content-type": content_type}, body=body, source=source)
         return post_token(request, self.services)
 
     def granted(self, response: Response) -> dict[str, set[str]]:
@@ -64,7 +65,15 @@ class House:
 
 
 def services(instance: Instance) -> TokenServices:
-    return TokenServices(instance.accounts, instance.tokens, instance.refresh_tokens, Shelf(), REALM)
+    return TokenServices(
+        instance.credentials,
+        instance.tokens,
+        instance.refresh_tokens,
+        Shelf(),
+        REALM,
+        instance.federation,
+        instance.events,
+    )
 
 
 def basic(name: str, password: str) -> str:
@@ -181,6 +190,7 @@ def test_an_authorization_that_cannot_be_read_is_a_401_and_never_anonymous(autho
 @given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "Basic " + base64.b64encode(raw).decode()))
 @settings(deadline=None)
 def test_no_authorization_header_breaks_the_service_or_gets_in(authorization: str) -> None:
+    HOUSE.instance.clock.advance(600)  # or so many wrong names would be too many
     response = HOUSE.get(authorization, offline_token="true")
     assert response.status == (401 if authorization else 200)
 
@@ -218,7 +228,7 @@ def test_a_refresh_token_brings_tokens_until_the_password_changes() -> None:
     house = House()
     first = content(house.post(form(access_type="offline")))
     again = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "docker"}
-    for access_type in ("online", "offline", ""):
+    for access_type in ("online", ""):
         answer = content(house.post({**again, "refresh_token": first["refresh_token"], "access_type": access_type}))
         assert house.instance.tokens.verify(answer["access_token"]).account == "admin"
         assert answer["refresh_token"] == first["refresh_token"]  # the same one, not a new one (spec/auth/oauth)
@@ -226,6 +236,18 @@ def test_a_refresh_token_brings_tokens_until_the_password_changes() -> None:
     response = house.post({**again, "refresh_token": first["refresh_token"]})
     assert response.status == 401
     assert content(response)["error"] == "invalid_grant"
+
+
+def test_who_asks_for_another_refresh_token_gets_one_and_the_old_one_ends_all_if_it_comes_again() -> None:
+    house = House()
+    again = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "x"}
+    first = content(house.post(form(access_type="offline")))["refresh_token"]
+    second = content(house.post({**again, "refresh_token": first, "access_type": "offline"}))["refresh_token"]
+    assert second != first
+    assert house.post({**again, "refresh_token": second}).status == 200
+    house.instance.clock.advance(31)
+    assert house.post({**again, "refresh_token": first}).status == 401
+    assert house.post({**again, "refresh_token": second}).status == 401
 
 
 def test_a_refresh_token_outlives_the_process() -> None:
@@ -312,12 +334,159 @@ def test_a_charset_beside_the_type_does_no_harm() -> None:
 )
 @settings(deadline=None)
 def test_no_body_breaks_the_service(body: bytes) -> None:
+    HOUSE.instance.clock.advance(600)
     assert HOUSE.post_body(body).status in {400, 401}
 
 
 def test_a_repeated_field_counts_once_and_the_first_time() -> None:
     body = urlencode([*form().items(), ("username", "nobody"), ("service", "other.test")]).encode()
     assert HOUSE.post_body(body).status == 200
+
+
+# --------------------------------------------------------------------------------------------------------- access tokens
+
+
+class Tokened(House):
+    """With access tokens of ``user``, who owns the namespace ``user``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = self.instance.accounts.create_user("user", PASSWORD)
+
+    def token(self, limits: Limits | None = None, expires_at: int | None = None) -> tuple[str, str]:
+        """A new token's id and secret."""
+        token, secret = self.instance.access_tokens.create(self.user, "x", limits=limits, expires_at=expires_at)
+        return token.id, secret
+
+    def statuses(self, name: str, secret: str) -> list[int]:
+        fields = form(username=name, password=secret)
+        return [self.get(basic(name, secret)).status, self.post(fields).status]
+
+
+@pytest.mark.parametrize("name", ["user", "USER", "uSer"])
+def test_an_access_token_stands_for_the_password_under_its_owner_s_name_in_any_case(name: str) -> None:
+    house = Tokened()
+    _, secret = house.token()
+    answer = house.get(basic(name, secret), scope="repository:user/a:pull,push", offline_token="true")
+    assert house.granted(answer) == {"repository:user/a": {"pull", "push"}}
+    assert house.instance.tokens.verify(content(answer)["token"]).account == "user"
+    assert house.statuses(name, secret) == [200, 200]
+    fields = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "docker"}
+    again = house.post({**fields, "refresh_token": content(answer)["refresh_token"], "scope": "repository:user/a:pull"})
+    assert house.granted(again) == {"repository:user/a": {"pull"}}
+
+
+@pytest.mark.parametrize("name", ["admin", "nobody", "", "user2", "user+x", "user/x", "\u017fuser"])
+def test_an_access_token_under_another_name_is_nobody(name: str) -> None:
+    house = Tokened()
+    _, secret = house.token()
+    assert house.get(basic(name, secret)).status == 401
+    assert house.post(form(username=name or "x", password=secret)).status == 401
+
+
+def test_an_access_token_ends_by_itself_by_its_switch_and_with_its_account() -> None:
+    house = Tokened()
+    soon = int(house.instance.clock.now().timestamp()) + 100
+    (_, expiring), (switched, off), (_, good) = house.token(expires_at=soon), house.token(), house.token()
+    for secret in (expiring, off, good):
+        assert house.statuses("user", secret) == [200, 200]
+    house.instance.access_tokens.change(house.user, switched, is_active=False)
+    assert house.statuses("user", off) == [401, 401]
+    house.instance.clock.advance(100)
+    assert house.statuses("user", expiring) == [401, 401]
+    assert house.statuses("user", good) == [200, 200]
+    house.instance.accounts.change("user", Changes(is_active=False))
+    assert house.statuses("user", good) == [401, 401]
+
+
+@given(
+    st.lists(st.sampled_from(["user/a", "user/b", "user/*", "user", "library/*", "other/x"]), min_size=1, max_size=3),
+    st.frozensets(st.sampled_from(["pull", "push", "delete"]), min_size=1),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_narrowed_token_never_gets_more_than_its_limits_nor_than_its_owner(
+    patterns: list[str], actions: frozenset[str]
+) -> None:
+    house, limits = Tokened(), Limits(tuple(patterns), actions)
+    _, secret = house.token(limits)
+    names = ["user/a", "user/b", "user/a/deep", "user", "usera", "library/open", "library/shut", "other/x"]
+    scope = " ".join([*(f"repository:{name}:*" for name in names), "registry:catalog:*"])
+    first = house.get(basic("user", secret), scope=scope, offline_token="true")
+    refresh = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "x", "scope": scope}
+    again = house.post({**refresh, "refresh_token": content(first)["refresh_token"]})
+    by_password = house.granted(house.get(basic("user", PASSWORD), scope=scope))
+    for granted in (house.granted(first), house.granted(again)):
+        assert all(by_password.get(resource, set()) >= had for resource, had in granted.items())
+        for name in names:
+            covered = limits.cover_name(RepositoryName(name))
+            had = granted.get(f"repository:{name}", set())
+            assert had <= (actions | {"*"} if covered else set())
+            assert ("*" in had) == (had == {"pull", "push", "delete", "*"})
+            if name.startswith("user/") and covered:
+                assert had >= actions
+        assert "registry:catalog" not in granted
+    for answer in (first, again):
+        assert house.instance.tokens.verify(content(answer)["token"]).limits == limits
+
+
+def test_the_widest_limits_fit_into_a_token_with_scopes() -> None:
+    house = Tokened()
+    names = [f"user/{'x' * 44}{number}" for number in range(20)]
+    _, secret = house.token(Limits(tuple(names)[:19], frozenset({"pull", "push"})))
+    scope = " ".join(f"repository:{name}:pull,push" for name in names)
+    answer = house.get(basic("user", secret), scope=scope)
+    assert answer.status == 200
+    assert len(content(answer)["token"]) <= 6_000
+    assert house.granted(answer)
+
+
+# -------------------------------------------------------------------------------------------------------- too many tries
+
+
+def test_too_many_wrong_passwords_are_a_429_in_both_languages_even_for_the_right_one_and_then_pass() -> None:
+    house = House()
+    wrong = basic("admin", "wrong")
+    assert [house.get(wrong, source="192.0.2.1").status for _ in range(6)] == [401] * 5 + [429]
+    hashed = len(house.instance.hasher.verified)
+    for answer in (
+        house.get(ADMIN, source="192.0.2.1", offline_token="true"),
+        house.post(form(), source="192.0.2.1"),
+        house.get(basic("ADMIN", "x"), source="192.0.2.1"),
+    ):
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+        assert content(answer)["errors"][0]["code"] == "TOOMANYREQUESTS"
+        assert "WWW-Authenticate" not in answer.headers
+    assert content(house.post(form(), source="192.0.2.1"))["error"] == "temporarily_unavailable"
+    assert len(house.instance.hasher.verified) == hashed  # no password was looked at
+    assert house.get(ADMIN, source="192.0.2.2").status == 200
+    house.instance.clock.advance(1)
+    assert house.get(ADMIN, source="192.0.2.1").status == 200
+
+
+def test_no_throttle_keeps_tokens_out() -> None:
+    house = Tokened()
+    _, secret = house.token()
+    refresh = content(house.get(basic("user", secret), offline_token="true"))["refresh_token"]
+    for number in range(200):
+        house.get(basic("user", f"wrong {number}"), source="192.0.2.1")
+    assert house.get(basic("user", PASSWORD), source="192.0.2.1").status == 429
+    assert house.get(basic("user", secret), source="192.0.2.1").status == 200
+    fields = {"grant_type": "refresh_token", "service": "registry.test", "client_id": "x", "refresh_token": refresh}
+    assert house.post(fields, source="192.0.2.1").status == 200
+
+
+def test_the_edge_says_where_a_password_is_tried_from() -> None:
+    house = House()
+
+    def status(viewer: str, tried: str = "wrong", source: str = "198.51.100.1") -> int:
+        headers = {"authorization": basic("admin", tried), "x-slipway-viewer": viewer}
+        return get_token(Request("GET", "/auth/token", {}, headers, source=source), house.services).status
+
+    assert [status("192.0.2.1") for _ in range(6)] == [401] * 5 + [429]
+    assert status("192.0.2.2", PASSWORD) == 200  # the same CloudFront, another viewer
+    for nonsense in ("", "x", "192.0.2.1, 192.0.2.2", "é"):
+        assert status(nonsense, source="203.0.113.9") in {401, 429}
+    assert status("", source="203.0.113.9") == 401
 
 
 # ---------------------------------------------------------------------------------------------------------------- scopes

@@ -20,7 +20,7 @@ app = Application(
     (
         distribution_door(wiring.registry(), wiring.tokens(), wiring.settings().realm, wiring.settings().service),
         token_door(wiring.token_services()),
-        management_door(wiring.repositories(), wiring.credentials(), wiring.rights(), wiring.table()),
+        management_door(wiring.management, wiring.table()),
     ),
     RequestLog(Logged(wiring.settings().log)),
 )

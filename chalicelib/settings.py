@@ -8,7 +8,8 @@ SLIPWAY_UPLOAD_SECRET names the secret that holds them, since a function's envir
 SLIPWAY_ADOPT_FUNCTION is the function that does long proofs, SLIPWAY_RELAY_SECRET the secret under whose key relays attest
 what they sent, SLIPWAY_LANES the ways that the edge in front has for large bodies: ``direct``, ``relay``, both or none.
 Both: SLIPWAY_PUBLIC_URL is where clients reach the registry; SLIPWAY_SERVICE, SLIPWAY_SPARSE_MANIFESTS and SLIPWAY_LOG may
-be set. SLIPWAY_TRACING=yes sends traces to AWS X-Ray, from where there is one.
+be set. SLIPWAY_PRIVATE_ISSUERS names the issuers of identities that are not on the public internet, ``host`` or ``host:port``
+with commas between. SLIPWAY_TRACING=yes sends traces to AWS X-Ray, from where there is one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from chalicelib.registry.pushes import Sparse
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _KEY_BYTES = 32
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 LANES = frozenset({"direct", "relay"})
 
@@ -65,6 +67,7 @@ class Settings:
     tracing: bool = False
     create_on_push: bool = False
     """Whether a push makes the repository that is not there, as long as no administrator has said otherwise."""
+    private_issuers: frozenset[str] = frozenset()
 
     @property
     def realm(self) -> str:
@@ -90,6 +93,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         log=_log(environment.get("SLIPWAY_LOG", "") or LOGS[0]),
         tracing=_is_yes(environment, "SLIPWAY_TRACING"),
         create_on_push=isinstance(store, Path),
+        private_issuers=_hosts(environment, "SLIPWAY_PRIVATE_ISSUERS"),
     )
 
 
@@ -98,6 +102,14 @@ def _is_yes(environment: Mapping[str, str], name: str) -> bool:
     if choice not in {"yes", "no"}:
         raise SettingError(f"{name} must be yes or no, not {choice!r}")
     return choice == "yes"
+
+
+def _hosts(environment: Mapping[str, str], name: str) -> frozenset[str]:
+    hosts = frozenset(host.strip().lower() for host in environment.get(name, "").split(",") if host.strip())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise SettingError(f"{name} must be of host or host:port, not {host!r}")
+    return hosts
 
 
 def _log(choice: str) -> str:

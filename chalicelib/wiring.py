@@ -21,6 +21,7 @@ from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.images import Images
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.organizations import Organizations
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.wire.management.services import Management
 
 
 Port = TypeVar("Port")
@@ -203,6 +205,11 @@ def rights() -> Rights:
 
 
 @cache
+def creations() -> Creations:
+    return Creations(repositories(), rights(), configuration(), events())
+
+
+@cache
 def accounts() -> Accounts:
     from chalicelib.crypto.passwords import Argon2Hasher
 
@@ -258,6 +265,55 @@ def token_services() -> TokenServices:
         refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
         rights=rights(),
         realm=settings().realm,
+        federation=federation,
+        events=events(),
+    )
+
+
+@cache
+def trust_rules() -> TrustRules:
+    return TrustRules(table(), clock())
+
+
+@cache
+def federation() -> Federation:
+    from chalicelib.aws.sts import SignedCallerIdentities
+    from chalicelib.crypto.oidc import OidcTokens
+    from chalicelib.outgoing.public_https import PublicHttps
+
+    configured, authorities = settings(), None
+    if isinstance(configured.store, Cloud):
+        from chalicelib.aws.environment import Environment
+
+        authorities = Environment().authorities()
+    web = PublicHttps(allowed_hosts=configured.private_issuers, authorities=authorities)
+    return Federation(
+        trust_rules(),
+        OidcTokens(web, clock()),
+        SignedCallerIdentities(web, clock()),
+        service=configured.service,
+        public_url=configured.public_url,
+    )
+
+
+@cache
+def management() -> Management:
+    from chalicelib.registry.federation import TrustRules
+    from chalicelib.registry.teams import Teams
+    from chalicelib.wire.management.services import Management
+
+    return Management(
+        credentials=credentials(),
+        access_tokens=access_tokens(),
+        accounts=accounts(),
+        organizations=organizations(),
+        teams=Teams(table(), accounts(), clock()),
+        repositories=repositories(),
+        creations=creations(),
+        rights=rights(),
+        events=events(),
+        configuration=configuration(),
+        trust=TrustRules(table(), clock()),
     )
 
 
@@ -315,7 +371,7 @@ def registry() -> Registry:
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
         rights=rights(),
-        creations=Creations(repositories(), rights(), configuration(), events()),
+        creations=creations(),
         events=events(),
         states=UploadStates(upload_keys, clock()),
         staged_relay=None if cloud else StagedRelay(records, blob_store(), disk_blobs()),

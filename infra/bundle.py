@@ -71,6 +71,7 @@ SHIPPED = {
     "cffi": ("_cffi_backend.*.so",),  # what cryptography's compiled part imports; the rest is for those who write bindings
     "chalice": ("chalice/__init__.py", "chalice/app.py"),  # what chalice itself ships; the rest is its command line
     "cryptography": ("cryptography/*.py", "cryptography/*.so"),
+    "msgspec": ("msgspec/*.py", "msgspec/_core.*.so"),
     "pyjwt": ("jwt/*.py",),
     "pynamodb": ("pynamodb/*.py",),
     "wrapt": ("wrapt/*.py", "wrapt/*.so"),  # aws_xray_sdk's

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from chalicelib.aws.sts import SignedCallerIdentities
 from chalicelib.crypto.keyring import KeyRing
+from chalicelib.crypto.oidc import OidcTokens
 from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
+from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.credentials import Credentials
+from chalicelib.registry.events import Events
+from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.ports import Signer, Table
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.throttle import Throttle
@@ -15,6 +20,7 @@ from chalicelib.registry.tokens import Tokens
 from tests.frozen_clock import FrozenClock
 from tests.memory_signer import MemorySigner
 from tests.memory_table import MemoryTable
+from tests.memory_web import MemoryWeb
 from tests.plain_hasher import PlainHasher
 
 ISSUER, SERVICE = "https://registry.test", "registry.test"
@@ -53,6 +59,15 @@ class Instance:
             clock=self.clock,
         )
         self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, self.service)
+
+        choices = Choices(create_repository_on_push=False)
+        self.events = Events(self.table, self.clock, Configuration(self.table, self.clock, choices))
+
+    def federation(self) -> Federation:
+        """Nobody is trusted unless a rule says so, and nobody can be asked."""
+        web = MemoryWeb()
+        providers = OidcTokens(web, self.clock), SignedCallerIdentities(web, self.clock)
+        return Federation(TrustRules(self.table, self.clock), *providers, service=self.service, public_url=self.issuer)
 
     def another(self, *, issuer: str = ISSUER, service: str = SERVICE) -> Instance:
         return Instance(self.table, self.signer, self.clock, self.hasher, issuer, service)

@@ -16,7 +16,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from chalicelib.aws.sts import SignedCallerIdentities
 from chalicelib.crypto.keyring import KeyRing
+from chalicelib.crypto.oidc import OidcTokens
 from chalicelib.entry.application import Application
 from chalicelib.entry.distribution import distribution_door
 from chalicelib.entry.log import Logged, RequestLog
@@ -30,6 +32,7 @@ from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
@@ -43,6 +46,7 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.upload_records import UploadRecords
@@ -51,11 +55,13 @@ from chalicelib.wire.distribution.call import Registry
 from chalicelib.wire.distribution.relays import attested
 from chalicelib.wire.distribution.state import UploadStates
 from chalicelib.wire.http import Request, Response
+from chalicelib.wire.management.services import Management
 from chalicelib.wire.token import TokenServices
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_signer import MemorySigner
 from tests.memory_table import MemoryTable
+from tests.memory_web import MemoryWeb
 from tests.plain_hasher import PlainHasher
 
 URL = "http://registry.test:5000"
@@ -129,6 +135,7 @@ class Surface:
     credentials: str = f"admin:{PASSWORD}"
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("slipway.under-test"))
     signer: Signer = field(default_factory=MemorySigner)
+    web: MemoryWeb = field(default_factory=MemoryWeb)
 
     def __post_init__(self) -> None:
         self.store = self.blobs or MemoryBlobs(self.clock)
@@ -150,22 +157,46 @@ class Surface:
         self.tokens = Tokens(
             issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, accounts=self.accounts, clock=self.clock
         )
+        self.trust_rules = TrustRules(self.table, self.clock)
         services = TokenServices(
             credentials=self.credentials_of,
             tokens=self.tokens,
             refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
             rights=self.registry.rights,
             realm=f"{URL}/auth/token",
+            federation=self.federation,
+            events=self.registry.events,
+        )
+        self.organizations = Organizations(self.table, self.accounts)
+        self.teams = Teams(self.table, self.accounts, self.clock)
+        self.configuration = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
+        self.management = Management(
+            credentials=self.credentials_of,
+            access_tokens=self.access_tokens,
+            accounts=self.accounts,
+            organizations=self.organizations,
+            teams=self.teams,
+            repositories=self.registry.repositories,
+            creations=self.registry.creations,
+            rights=self.registry.rights,
+            events=self.registry.events,
+            configuration=self.configuration,
+            trust=TrustRules(self.table, self.clock),
         )
         self.app = Application(
             "slipway-under-test",
             (
                 distribution_door(self.registry, self.tokens, f"{URL}/auth/token", SERVICE),
                 token_door(services),
-                management_door(self.registry.repositories, self.credentials_of, self.registry.rights, self.table),
+                management_door(lambda: self.management, self.table),
             ),
             RequestLog(Logged.ALL, self.logger),
         )
+
+    def federation(self) -> Federation:
+        """Robots come with proofs of whom ``web`` speaks for."""
+        oidc, aws = OidcTokens(self.web, self.clock), SignedCallerIdentities(self.web, self.clock)
+        return Federation(self.trust_rules, oidc, aws, service=SERVICE, public_url=URL)
 
     # ------------------------------------------------------------------------------------------------------- requests
 

@@ -1,6 +1,6 @@
 """The house's rules, read from the imports: which room may know which, and what no room but one may touch.
 
-``entry -> wire -> registry <- aws, local, crypto``; only ``entry`` and the one-machine server call ``wiring``, only
+``entry -> wire -> registry <- aws, local, crypto, outgoing``; only ``entry`` and the one-machine server call ``wiring``, only
 ``wiring`` imports adapters, and the domain stands on the standard library alone.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("entry", "wire", "registry", "aws", "local", "crypto")
+ROOMS = ("entry", "wire", "registry", "aws", "local", "crypto", "outgoing")
 
 ARROWS = {
     "app": {"entry", "wiring"},
@@ -24,22 +24,36 @@ ARROWS = {
     "aws": {"aws", "registry"},
     "local": {"local", "registry"},
     "crypto": {"crypto", "registry"},
+    "outgoing": {"outgoing", "registry"},
     "settings": {"registry"},
-    "wiring": {"wiring", "settings", "registry", "wire", "aws", "local", "crypto"},
+    "wiring": {"wiring", "settings", "registry", "wire", "aws", "local", "crypto", "outgoing"},
     "infra": {"infra", "wire", "registry", "wiring", "settings", "app", "local", "entry"},
 }
 
 LIBRARIES = {
     "app": set(),
     "entry": {"chalice"},
-    "wire": set(),
+    "wire": {"msgspec"},
     "registry": set(),
     "aws": {"aws_xray_sdk", "boto3", "botocore", "pynamodb"},
     "local": {"cryptography"},
     "crypto": {"cryptography", "jwt"},
+    "outgoing": set(),
     "settings": set(),
     "wiring": set(),
-    "infra": {"aiohttp", "boto3", "botocore", "chalice", "httptools", "quickjs", "uvicorn", "uvloop", "yarl"},
+    "infra": {
+        "aiohttp",
+        "boto3",
+        "botocore",
+        "chalice",
+        "click",
+        "httptools",
+        "quickjs",
+        "urllib3",
+        "uvicorn",
+        "uvloop",
+        "yarl",
+    },
 }
 
 
@@ -108,6 +122,8 @@ def test_imports_point_the_right_way(path: Path) -> None:
         ("local", "chalicelib.aws.s3_blobs"),
         ("infra", "pynamodb"),
         ("aws", "chalicelib.wiring"),
+        ("crypto", "chalicelib.outgoing.public_https"),
+        ("outgoing", "urllib3"),
     ],
 )
 def test_a_wrong_arrow_would_be_found(room: str, module: str) -> None:

@@ -37,6 +37,11 @@ def test_what_is_needed(name: str) -> None:
         ("SLIPWAY_LOG", "everything"),
         ("SLIPWAY_TRACING", "on"),
         ("SLIPWAY_LANES", "direct,sideways"),
+        ("SLIPWAY_PRIVATE_ISSUERS", "https://gitlab.corp.test"),
+        ("SLIPWAY_PRIVATE_ISSUERS", "gitlab.corp.test/"),
+        ("SLIPWAY_PRIVATE_ISSUERS", "user@gitlab.corp.test"),
+        ("SLIPWAY_PRIVATE_ISSUERS", "*.corp.test"),
+        ("SLIPWAY_PRIVATE_ISSUERS", "gitlab.corp.test:port"),
     ],
 )
 def test_what_is_wrong(name: str, value: str) -> None:
@@ -49,6 +54,18 @@ def test_what_is_wrong(name: str, value: str) -> None:
 )
 def test_lanes(text: str, lanes: set[str]) -> None:
     assert cloud(SLIPWAY_LANES=text).lanes == lanes
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("", set()),
+        (" GitLab.Corp.test, 10.0.0.7:8443,,", {"gitlab.corp.test", "10.0.0.7:8443"}),
+        ("[fd00::7]:8443", {"[fd00::7]:8443"}),
+    ],
+)
+def test_private_issuers(text: str, hosts: set[str]) -> None:
+    assert read_settings(CLOUD | {"SLIPWAY_PRIVATE_ISSUERS": text}).private_issuers == hosts
 
 
 def test_secrets_are_not_shown() -> None:

@@ -3,7 +3,7 @@
 ::
 
     account/<name>
-        account         id, kind, full_name, is_admin, is_active, created_at, deleting?; version
+        account         id, kind, full_name, is_admin, is_active, created_at, deleting?, was_active?, ending?; version
                         of users also        password_hash, credentials
                         of robots also       organization: the id of theirs
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -39,10 +40,12 @@ from chalicelib.registry.ports import (
     Attributes,
     Check,
     Clock,
+    Condition,
     ConditionFailed,
     Delete,
     Equals,
     Key,
+    Lacks,
     Put,
     Table,
     Update,
@@ -53,7 +56,9 @@ from chalicelib.registry.records import (
     ACCOUNTS_PARTITION,
     ADMINS_PARTITION,
     DELETING,
+    ENDING,
     VERSION,
+    WAS_ACTIVE,
     account_key,
     accounts_key,
     admins_key,
@@ -124,11 +129,23 @@ class Account:
     organization: str = ""
     version: int = 0
     is_deleting: bool = False
+    was_active: bool = False
+    """Of one that is being deleted: whether it was active before."""
 
     @property
     def identity(self) -> access.Account:
         """The account as far as decisions go."""
         return access.Account(self.name, is_admin=self.is_admin, is_active=self.is_active, id=self.id)
+
+    @property
+    def same(self) -> Condition:
+        """Holds if the record is still this account's, and not that of another one of the same name."""
+        return Equals("id", self.id) if self.id != self.name else Lacks("id")  # an earlier release gave no ids
+
+    @property
+    def alive(self) -> Condition:
+        """The same, and that it is not being deleted."""
+        return All((self.same, unchanged(None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +208,7 @@ class Accounts:
         login = parse_login(f"{organization.name}{ROBOT_SIGN}{name}")
         attributes = {"full_name": description, "organization": organization.id, "credentials": secrets.token_hex(16)}
         listed = Put(robot_key(organization.id, login), {})
-        alive = Check(account_key(organization.name), All((Equals("id", organization.id), unchanged(None))))
+        alive = Check(account_key(organization.name), organization.alive)
         return self._create(login, Kind.ROBOT, attributes, [listed, alive])
 
     def _create(self, name: str, kind: Kind, attributes: Attributes, also: Sequence[Write] = ()) -> Account:
@@ -213,7 +230,11 @@ class Accounts:
         try:
             settled(lambda: self._table.transact(writes))
         except ConditionFailed as failed:
-            raise (AccountExists(name) if 0 in failed.failed else AccountUnknown(name)) from None
+            if 0 not in failed.failed:
+                raise AccountUnknown(name) from None
+            stored = self._table.get(account_key(name)) or {}
+            if stored.get("id") != record["id"]:  # else it was made, and only the answer was lost
+                raise AccountExists(name) from None
         account = _account(record)
         self._learn(name, account)
         return account
@@ -245,7 +266,7 @@ class Accounts:
         is_admin = account.is_admin if changes.is_admin is None else changes.is_admin
         is_active = account.is_active if changes.is_active is None else changes.is_active
         writes: list[Write] = [
-            Update(account_key(account.name), set=given, add={VERSION: 1}, condition=unchanged(account.version)),
+            Update(account_key(account.name), set=given, add={VERSION: 1}, condition=_as_read(account)),
             Put(accounts_key(account.name), {"kind": account.kind.value, "is_admin": is_admin}),
             Put(admins_key(account.name), {}) if is_admin else Delete(admins_key(account.name)),
         ]
@@ -255,10 +276,14 @@ class Accounts:
 
     def _another_admin(self, name: str) -> Check:
         """The condition that somebody else can still administer the registry. Raises LastAdmin."""
-        for item in self._table.query(ADMINS_PARTITION, limit=_ADMINS_LOOKED_AT):
-            other = self.read(item.key.sort)
-            if other is not None and other.name != name and other.is_admin and other.is_active:
-                return Check(account_key(other.name), All((Equals("is_admin", value=True), Equals("is_active", value=True))))
+        after = ""
+        while items := self._table.query(ADMINS_PARTITION, after=after, limit=_ADMINS_LOOKED_AT):
+            for item in items:
+                other = self.read(item.key.sort)
+                if other is not None and other.name != name and other.is_admin and other.is_active:
+                    conditions = (Equals("is_admin", value=True), Equals("is_active", value=True))
+                    return Check(account_key(other.name), All(conditions))
+            after = items[-1].key.sort
         raise LastAdmin
 
     def set_password(self, name: str, password: str) -> bool:
@@ -267,7 +292,7 @@ class Accounts:
         account = self.read(name)
         if account is None or account.kind is not Kind.USER:
             return False
-        change = Update(account_key(account.name), set=self._credentials(password), add={VERSION: 1}, condition=unchanged(None))
+        change = Update(account_key(account.name), set=self._credentials(password), add={VERSION: 1}, condition=account.alive)
 
         def write() -> bool:
             try:
@@ -287,16 +312,15 @@ class Accounts:
         Raises AccountUnknown, VersionMismatch, LastAdmin, Busy."""
 
         def write() -> Account:
-            attributes = self._table.get(account_key(_folded(name)))
-            if attributes is None:
+            account = self.read(name)
+            if account is None:
                 raise AccountUnknown(name)
-            account = _account(attributes)
-            if DELETING in attributes:
+            if account.is_deleting:
                 return account
             if version not in {None, account.version}:
                 raise VersionMismatch
-            gone = {DELETING: True, "is_active": False}
-            mark = Update(account_key(account.name), set=gone, add={VERSION: 1}, condition=unchanged(account.version))
+            gone = {DELETING: True, "is_active": False, WAS_ACTIVE: account.is_active}
+            mark = Update(account_key(account.name), set=gone, add={VERSION: 1}, condition=_as_read(account))
             last = [self._another_admin(account.name)] if account.is_admin and account.is_active else []
             self._table.transact([mark, *last])
             return account
@@ -306,23 +330,30 @@ class Accounts:
         return account
 
     def keep(self, account: Account) -> None:
-        """Take ``begin_deletion`` back."""
-        restored = {"is_active": account.is_active}
-        key = account_key(account.name)
-        back = Update(key, set=restored, remove=(DELETING,), condition=Equals("id", account.id))
-        settled(lambda: self._table.write(back))
+        """Take ``begin_deletion`` back, unless somebody else has gone on with it."""
+        restored = {"is_active": account.was_active if account.is_deleting else account.is_active}
+        going = All((account.same, Equals(DELETING, value=True), Lacks(ENDING)))
+        back = Update(account_key(account.name), set=restored, remove=(DELETING, WAS_ACTIVE), condition=going)
+        with suppress(ConditionFailed):
+            settled(lambda: self._table.write(back))
         self._known.forget(account.name)
 
+    def go_on_with_deletion(self, account: Account) -> None:
+        """From here on the deletion is not taken back. Raises ConditionFailed if it was, or has ended."""
+        going = All((account.same, Equals(DELETING, value=True)))
+        settled(lambda: self._table.write(Update(account_key(account.name), set={ENDING: True}, condition=going)))
+
     def end_deletion(self, account: Account) -> None:
-        """Take away what is left of an account whose deletion was begun."""
+        """Take away what is left of an account whose deletion was gone on with; nothing happens if somebody else has."""
         writes: list[Write] = [
-            Delete(account_key(account.name), All((Equals("id", account.id), Equals(DELETING, value=True)))),
+            Delete(account_key(account.name), All((account.same, Equals(DELETING, value=True)))),
             Delete(accounts_key(account.name)),
             Delete(admins_key(account.name)),
         ]
         if account.organization:
             writes.append(Delete(robot_key(account.organization, account.name)))
-        settled(lambda: self._table.transact(writes))
+        with suppress(ConditionFailed):
+            settled(lambda: self._table.transact(writes))
         self._known.forget(account.name)
 
     # ------------------------------------------------------------------------------------------------------- reading
@@ -393,11 +424,17 @@ class Accounts:
         return known[1] if known is not None and is_fresh else self.read(name)
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
-        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name."""
-        names = [item.key.sort for item in self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)]
+        """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name; fewer only at the end."""
+        page: list[Account] = []
+        while len(page) < limit and (items := self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)):
+            after = items[-1].key.sort
+            page += [account for account in self.several([item.key.sort for item in items]) if not account.is_deleting]
+        return page[:limit]
+
+    def several(self, names: Sequence[str]) -> Sequence[Account]:
+        """Those of these names (as they are kept) that there are, also while they are being deleted. One batch."""
         found = self._table.batch_get([account_key(name) for name in names])
-        accounts = [_account(found[key]) for key in map(account_key, names) if key in found]
-        return [account for account in accounts if not account.is_deleting]
+        return [_account(found[key]) for key in map(account_key, names) if key in found]
 
     def _learn(self, name: str, account: Account | None) -> Account | None:
         self._known.put(name, (self._clock.now().timestamp(), account))
@@ -424,6 +461,11 @@ class Accounts:
         return {"password_hash": self._hasher.hash(password), "credentials": secrets.token_hex(16)}
 
 
+def _as_read(account: Account) -> Condition:
+    """Holds if the account is still as it was read."""
+    return All((account.same, unchanged(account.version)))
+
+
 def _folded(name: str) -> str:
     """Raises AccountNameInvalid."""
     return parse_login(name)
@@ -444,4 +486,5 @@ def _account(attributes: Attributes) -> Account:
         organization=text_or(attributes, "organization", ""),
         version=version_of(attributes),
         is_deleting=flag(attributes, DELETING),
+        was_active=flag(attributes, WAS_ACTIVE),
     )

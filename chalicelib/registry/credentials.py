@@ -7,12 +7,15 @@ credentials.by_token("slt_...")                                   # one that say
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from chalicelib.registry import access
 from chalicelib.registry.access_tokens import AccessTokens, hashed
-from chalicelib.registry.accounts import ACCESS_TOKEN_PREFIX, Account, Accounts
+from chalicelib.registry.accounts import ACCESS_TOKEN_PREFIX, Account, Accounts, Kind
+from chalicelib.registry.errors import Unauthenticated
+from chalicelib.registry.federation import ProvenIdentity
 from chalicelib.registry.throttle import Throttle
 
 
@@ -60,6 +63,16 @@ class Credentials:
     def by_token(self, secret: str) -> SignedIn | None:
         """Whose access token this is, or None."""
         return self._signed_in(secret) if secret.startswith(ACCESS_TOKEN_PREFIX) else None
+
+    def federated(self, name: str, admit: Callable[[str | None], ProvenIdentity]) -> tuple[SignedIn, ProvenIdentity]:
+        """The robot of that name, and who asks to be it, if ``admit`` lets them: it is given the robot's id, None for one that
+        does not exist or is switched off. Raises what ``admit`` raises."""
+        account = self._accounts.read(name)
+        is_robot = account is not None and account.kind is Kind.ROBOT and account.is_active and not account.is_deleting
+        identity = admit(account.id if account is not None and is_robot else None)
+        if account is None or not is_robot:
+            raise Unauthenticated
+        return SignedIn(account, None, "federation"), identity
 
     def _signed_in(self, secret: str, name: str = "") -> SignedIn | None:
         found = self._access_tokens.authenticate(secret, name)

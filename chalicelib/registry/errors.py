@@ -95,6 +95,10 @@ class TokenUnknown(RegistryError):
     message = "no such access token"
 
 
+class RuleUnknown(RegistryError):
+    message = "no such trust rule"
+
+
 class VersionMismatch(RegistryError):
     """What If-Match names is not what is there."""
 
@@ -249,6 +253,17 @@ class EndpointUnknown(RegistryError):
 
 class RequestInvalid(RegistryError):
     message = "the request is not valid"
+
+
+class ParameterInvalid(RegistryError):
+    """A query parameter or a header that does not hold what it is for; ``parameter`` names it."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message, parameter=parameter)
+
+
+class MediaTypeInvalid(RegistryError):
+    message = "the body must be JSON: send Content-Type: application/json"
 
 
 class TooManyTags(RegistryError):

@@ -90,7 +90,9 @@ class Events:
     def page(self, after: str, limit: int) -> Sequence[Event]:
         """Up to ``limit`` events older than ``after`` (an event's id; "" for the newest), newest first. A query a month."""
         oldest = self._oldest()
-        month = self._clock.now() if not after else datetime.fromtimestamp(_time(after) / 1000, UTC)
+        month = self._clock.now()
+        if after:  # a time to come, which somebody made up, must not cost a query for each month until then
+            month = datetime.fromtimestamp(min(_time(after) / 1000, month.timestamp()), UTC)
         found: list[Event] = []
         while len(found) < limit and _month(month) >= _month(oldest):
             items = self._table.query(_month(month), after=after, limit=limit - len(found), backward=True)

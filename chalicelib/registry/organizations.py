@@ -10,10 +10,26 @@ from dataclasses import dataclass
 
 from chalicelib.registry.access import Membership
 from chalicelib.registry.accounts import Account, Accounts, Kind
-from chalicelib.registry.attempts import retried, settled
-from chalicelib.registry.errors import AccountInUse, AccountUnknown, MemberUnknown
-from chalicelib.registry.names import RepositoryName
-from chalicelib.registry.ports import Attributes, Check, Delete, Put, Table, Write
+from chalicelib.registry.attempts import retried
+from chalicelib.registry.errors import AccountInUse, AccountNameInvalid, AccountUnknown, MemberUnknown
+from chalicelib.registry.names import RepositoryName, parse_login
+from chalicelib.registry.ports import (
+    Absent,
+    All,
+    Attributes,
+    Check,
+    Condition,
+    ConditionFailed,
+    Delete,
+    Either,
+    Equals,
+    Item,
+    Key,
+    Lacks,
+    Put,
+    Table,
+    Write,
+)
 from chalicelib.registry.records import (
     CATALOG_PARTITION,
     account_key,
@@ -24,11 +40,11 @@ from chalicelib.registry.records import (
     place_key,
     places,
     repository_key,
+    team_contents,
     team_member_key,
     text,
     token_key,
     tokens_key,
-    unchanged,
 )
 
 AT_ONCE = 20
@@ -77,10 +93,11 @@ class Organizations:
 
     def member(self, org: Account, name: str) -> Member:
         """Raises MemberUnknown."""
-        attributes = self._table.get(member_key(org.id, name))
+        folded = _folded(name)
+        attributes = self._table.get(member_key(org.id, folded)) if folded else None
         if attributes is None:
             raise MemberUnknown(name)
-        return _member(name, attributes)
+        return _member(folded, attributes)
 
     def add(self, org: Account, name: str, *, is_admin: bool | None = None, is_public: bool | None = None) -> Member:
         """Make a user a member, or change what the member may; None leaves that as it is.
@@ -89,8 +106,9 @@ class Organizations:
 
         def write() -> Member:
             user = self._user(name)
-            found = self._table.get(member_key(org.id, user.name))
-            old = _member(user.name, found or {})
+            key = member_key(org.id, user.name)
+            found = self._table.get(key)
+            old = _member(user.name, found if found and found.get("id") == user.id else {})
             new = Member(
                 user.name,
                 old.is_admin if is_admin is None else is_admin,
@@ -98,14 +116,18 @@ class Organizations:
             )
             place: Attributes = {"organization": org.name, "is_admin": new.is_admin}
             listed: Attributes = {"id": user.id, "is_admin": new.is_admin, "is_public": new.is_public}
-            self._table.transact(
-                [
-                    Put(member_key(org.id, user.name), listed),
-                    Put(place_key(user.id, org.id), place),
-                    Check(account_key(org.name), unchanged(None)),
-                    Check(account_key(user.name), unchanged(None)),
-                ]
-            )
+            writes: list[Write] = [
+                Check(account_key(org.name), org.alive),
+                Check(account_key(user.name), user.alive),
+                Put(key, listed, _as_read(found)),  # two who change different things at once must not undo each other
+                Put(place_key(user.id, org.id), place),
+            ]
+            try:
+                self._table.transact(writes)
+            except ConditionFailed as failed:
+                if 0 in failed.failed:
+                    raise AccountUnknown(org.name) from None
+                raise
             return new
 
         return retried(write)
@@ -119,13 +141,18 @@ class Organizations:
     def remove(self, org: Account, name: str) -> None:
         """Take a member out of the organization and of all its teams; nothing happens if there is none. Raises Busy."""
 
-        attributes = self._table.get(member_key(org.id, name))
-        user = None if attributes else self._accounts.read(name)
+        folded = _folded(name)
+        if not folded:
+            return
+        key = member_key(org.id, folded)
+        attributes = self._table.get(key)
+        user = None if attributes else self._accounts.read(folded)
         identity = text(attributes, "id") if attributes else user.id if user else ""
+        if not identity:
+            return
         # First the membership, which whoever adds to a team makes sure of; the rest is done when this is run again.
-        settled(lambda: self._table.write(Delete(member_key(org.id, name))))
-        if identity:
-            self._leave(identity, name, prefix=f"in/{org.id}")
+        self._give_up([Delete(key, _if(identity)), Delete(place_key(identity, org.id))])
+        self._leave(identity, folded, prefix=f"in/{org.id}/")
 
     def places(self, account_id: str, org_id: str = "") -> Sequence[Place]:
         """Where a user or a robot is in: its organizations and teams, or those of one organization. One query."""
@@ -139,6 +166,18 @@ class Organizations:
             return Membership.STRANGER
         return Membership.OWNER if flag(attributes, "is_admin") else Membership.MEMBER
 
+    def robots(self, org: Account, after: str, limit: int) -> Sequence[Account]:
+        """Up to ``limit`` robots beyond the name ``after``, in order of name; fewer only at the end."""
+        page: list[Account] = []
+        start = f"robot/{after}" if after else ""
+        while len(page) < limit and (
+            items := self._table.query(organization(org.id), prefix="robot/", after=start, limit=limit)
+        ):
+            start = items[-1].key.sort
+            robots = self._accounts.several([last_segment(item.key.sort) for item in items])
+            page += [robot for robot in robots if robot.organization == org.id and not robot.is_deleting]
+        return page[:limit]
+
     # ------------------------------------------------------------------------------------------------ deleting accounts
 
     def delete_account(self, name: str, version: int | None = None) -> None:
@@ -147,15 +186,28 @@ class Organizations:
 
         Raises AccountUnknown, AccountInUse while its namespace holds repositories, VersionMismatch, LastAdmin, Busy.
         """
-        account = self._accounts.begin_deletion(name, version)
-        if self._holds_repositories(account):
-            self._accounts.keep(account)
-            raise AccountInUse(account.name)
+        account = self._accounts.read(name)
+        if account is not None and not account.is_deleting and self._holds_repositories(account):
+            raise AccountInUse(account.name)  # without locking it for a moment
+        account = self._begin_deletion(name, version)
         if account.kind is Kind.ORGANIZATION:
             self._empty(account)
         self._leave(account.id, account.name, prefix="in/")
         self._drop_tokens(account.id)
         self._accounts.end_deletion(account)
+
+    def _begin_deletion(self, name: str, version: int | None) -> Account:
+        """Lock the account, and look once more whether it has repositories: none is made in its namespace from now on."""
+        account = self._accounts.begin_deletion(name, version)
+        if self._holds_repositories(account):
+            self._accounts.keep(account)
+            raise AccountInUse(account.name)
+        try:
+            self._accounts.go_on_with_deletion(account)
+        except ConditionFailed:
+            # Somebody else who deleted it found a repository and took that back, or has come to the end.
+            raise (AccountInUse if self._accounts.read(name) else AccountUnknown)(account.name) from None
+        return account
 
     def _holds_repositories(self, account: Account) -> bool:
         if account.kind is Kind.ROBOT:
@@ -173,20 +225,21 @@ class Organizations:
                 retried(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
         for item in self._table.query(partition, prefix="member/"):
             self.remove(org, last_segment(item.key.sort))
-        for prefix in ("grant/", "team/"):
-            for item in self._table.query(partition, prefix=prefix):
-                retried(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+        # First the teams, so that none is granted anything any more; what is in a team before the team, which leads to it.
+        for item in self._table.query(partition, prefix="team/"):
+            self._delete([each.key for each in self._table.query(team_contents(text(item.attributes, "id")))])
+            self._delete([item.key])
+        self._delete([item.key for item in self._table.query(partition, prefix="grant/")])
+
+    def _delete(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), AT_ONCE):
+            self._give_up([Delete(key) for key in keys[start : start + AT_ONCE]])
 
     def _leave(self, account_id: str, name: str, prefix: str) -> None:
         """Give up an account's places in whatever begins so."""
         items = self._table.query(places(account_id), prefix=prefix)
         for start in range(0, len(items), AT_ONCE):
-            writes: list[Write] = []
-            for item in items[start : start + AT_ONCE]:
-                place = _place(item.key.sort, item.attributes)
-                listed = team_member_key(place.team_id, name) if place.team_id else member_key(place.organization_id, name)
-                writes += [Delete(item.key), Delete(listed)]
-            retried(lambda writes=writes: self._table.transact(writes))  # type: ignore[misc]
+            self._give_up([write for item in items[start : start + AT_ONCE] for write in _left(item, account_id, name)])
 
     def _drop_tokens(self, account_id: str) -> None:
         """Take an account's access tokens away. They are no good any more as it is: they hang on the account's id."""
@@ -197,6 +250,49 @@ class Organizations:
                 writes += [Delete(item.key), Delete(token_key(text(item.attributes, "hash")))]
             retried(lambda writes=writes: self._table.transact(writes))  # type: ignore[misc]
         retried(lambda: self._table.write(Delete(tokens_key(account_id))))
+
+    def _give_up(self, writes: Sequence[Delete]) -> None:
+        """Delete in one transaction what is still as its condition says."""
+
+        gone: list[Delete] = []
+
+        def write() -> None:
+            left = [write for write in writes if write not in gone]
+            try:
+                self._table.transact(left)
+            except ConditionFailed as failed:
+                gone.extend(left[index] for index in failed.failed)
+                raise
+
+        retried(write)
+
+
+def _folded(name: str) -> str:
+    """The name as it is listed; "" if nobody can have it."""
+    try:
+        return parse_login(name)
+    except AccountNameInvalid:
+        return ""
+
+
+def _as_read(found: Attributes | None) -> Condition:
+    """Holds if a member is listed as it was when it was read."""
+    if found is None:
+        return Absent()
+    flags = tuple(Equals(name, flag(found, name)) for name in ("is_admin", "is_public"))
+    return All((Equals("id", text(found, "id")), *flags))
+
+
+def _if(account_id: str) -> Condition:
+    """Holds if it is this account that is listed, or none: another one of its name stays."""
+    return Either((Equals("id", account_id), Lacks("id")))
+
+
+def _left(item: Item, account_id: str, name: str) -> Sequence[Delete]:
+    """What takes a place away, and the account from the list of those who have one there."""
+    place = _place(item.key.sort, item.attributes)
+    listed = team_member_key(place.team_id, name) if place.team_id else member_key(place.organization_id, name)
+    return [Delete(item.key), Delete(listed, _if(account_id))]
 
 
 def _member(name: str, attributes: Attributes) -> Member:

@@ -386,3 +386,30 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Let so much time pass."""
+
+
+# ------------------------------------------------------------------------------------------------------------------ Web
+
+
+class WebFailure(Exception):
+    """There is no answer: the address is not one to ask, or nobody answered in time and within bounds. The message is for the
+    operator's eyes: it tells how names resolve here."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebAnswer:
+    """The status of an HTTP answer that is no redirect, and its body."""
+
+    status: int
+    body: bytes
+
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Web(Protocol):
+    """Asks servers whose addresses other people choose, and so none that are not everybody's to ask."""
+
+    def fetch(self, url: str, *, method: str = "GET", headers: Mapping[str, str] = _NO_HEADERS, body: bytes = b"") -> WebAnswer:
+        """One request to an https URL on the public internet, bounded in time and size, following no redirect. Host,
+        Connection and the like are the adapter's. Raises WebFailure."""

@@ -48,6 +48,8 @@ another repository later, an id never.
         robot/<robot>                               (index)
         team/<team>                                 id, description, created_at, deleting?; version
         grant/<team id>                             level, team: what a team may do in the whole namespace
+    robot/<account id>
+        trust, trust/<rule>                         whose proofs a robot is known by. federation.py
     team/<team id>
         member/<login>                              (index) id
         repository/<repository name>                (index) id, level: what the team was granted
@@ -88,6 +90,10 @@ REVISION = "revision"
 VERSION = "version"
 DELETING = "deleting"
 """On an account or a team that is being deleted: nothing is added to it any more."""
+ENDING = "ending"
+"""On an account whose deletion is not taken back any more: what it has is being given up."""
+WAS_ACTIVE = "was_active"
+"""On an account that is being deleted: whether it was active before, for as long as that may be taken back."""
 REFERENCED = "referenced"
 
 

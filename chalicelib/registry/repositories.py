@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
@@ -12,12 +13,15 @@ from chalicelib.registry.errors import NameUnknown, RepositoryExists, VersionMis
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import (
     Absent,
+    All,
     Attributes,
     Check,
     Clock,
+    Condition,
     ConditionFailed,
     Delete,
     Equals,
+    Item,
     Key,
     Lacks,
     Put,
@@ -40,8 +44,10 @@ from chalicelib.registry.records import (
     public_key,
     removed_key,
     repository_key,
+    team_repository_key,
     text,
     text_or,
+    unchanged,
     version_of,
 )
 
@@ -144,13 +150,16 @@ class Repositories:
         enough to begin an upload. Raises NameUnknown if its namespace is being deleted; Busy."""
         return self.find_recent(name) or self.make(name)
 
-    def make(self, name: RepositoryName, also: Also = nothing_else) -> Repository:
-        """A new repository, private, with what is ``also`` to be written; or the one that is there already. Raises NameUnknown
-        if it may not be made, since its namespace is being deleted or a condition of ``also`` does not hold; Busy."""
+    def make(self, name: RepositoryName, also: Also = nothing_else, *, owned: bool = False) -> Repository:
+        """A new repository, private, with what is ``also`` to be written; or the one that is there already. ``owned`` says
+        that there has to be an account of its namespace. Raises NameUnknown if it may not be made, since its namespace is
+        being deleted or a condition of ``also`` does not hold; Busy."""
+
+        record = self._record(Description())
 
         def attempt() -> Repository:
             try:
-                return self._create(name, Description(), also)
+                return self._create(name, record, also, owned=owned)
             except RepositoryExists:
                 found = self.find(name)
                 if found is None:
@@ -159,12 +168,15 @@ class Repositories:
 
         return retried(attempt)
 
-    def create(self, name: RepositoryName, description: Description, also: Also = nothing_else) -> Repository:
+    def create(
+        self, name: RepositoryName, description: Description, also: Also = nothing_else, *, owned: bool = False
+    ) -> Repository:
         """A new repository, private unless said otherwise. Raises RepositoryExists; NameUnknown as ``make`` does; Busy."""
-        return retried(lambda: self._create(name, description, also))
+        record = self._record(description)
+        return retried(lambda: self._create(name, record, also, owned=owned))
 
-    def _create(self, name: RepositoryName, description: Description, also: Also) -> Repository:
-        record: Attributes = {
+    def _record(self, description: Description) -> Attributes:
+        return {
             "id": secrets.token_hex(12),
             "visibility": description.visibility or PRIVATE,
             "created_at": int(self._clock.now().timestamp()),
@@ -172,21 +184,25 @@ class Repositories:
             "long_description": description.long_description or "",
             VERSION: 1,
         }
+
+    def _create(self, name: RepositoryName, record: Attributes, also: Also, *, owned: bool) -> Repository:
         repository = repository_of(name, record)
         writes: list[Write] = [
             Put(repository_key(name), record, Absent()),
             Put(catalog_key(name), {}),
             Put(identity_key(repository.id), {"name": str(name)}),
-            Check(account_key(name.namespace), Lacks(DELETING)),
+            Check(account_key(name.namespace), unchanged(None) if owned else Lacks(DELETING)),
             *([Put(public_key(name), {})] if repository.is_public else []),
             *also(repository.id),
         ]
         try:
             self._table.transact(writes)
         except ConditionFailed as failed:
-            if 0 in failed.failed:
+            if 0 not in failed.failed:
+                raise NameUnknown(str(name), _NOT_MADE) from None
+            stored = self._table.get(repository_key(name)) or {}
+            if stored.get("id") != repository.id:  # else it was made, and only the answer was lost
                 raise RepositoryExists(str(name)) from None
-            raise NameUnknown(str(name), _NOT_MADE) from None
         return self._remember(repository)
 
     def change(self, name: RepositoryName, description: Description, version: int | None = None) -> Repository:
@@ -200,7 +216,7 @@ class Repositories:
             is_public = (description.visibility or repository.visibility) == PUBLIC
             self._table.transact(
                 [
-                    Update(repository_key(name), set=changed, add={VERSION: 1}, condition=Equals("id", repository.id)),
+                    Update(repository_key(name), set=changed, add={VERSION: 1}, condition=_as_read(repository)),
                     Put(public_key(name), {}) if is_public else Delete(public_key(name)),
                 ]
             )
@@ -219,7 +235,7 @@ class Repositories:
                 raise VersionMismatch
             self._table.transact(
                 [
-                    Delete(repository_key(name), Equals("id", repository.id)),
+                    Delete(repository_key(name), _as_read(repository)),
                     Delete(catalog_key(name)),
                     Delete(public_key(name)),
                     Delete(identity_key(repository.id)),
@@ -239,6 +255,8 @@ class Repositories:
         for item in self._table.query(REMOVED_PARTITION, limit=limit):
             repository = last_segment(item.key.sort)
             while cleared < limit and (found := self._table.query(contents(repository), limit=_AT_ONCE)):
+                for each in found:
+                    self._unlist(each, text(item.attributes, "name"), repository)
                 gone = [Delete(each.key) for each in found]
                 gone += [Delete(key) for each in found if (key := _listed(each.key.sort, repository))]
                 settled(lambda gone=gone: self._table.transact(gone))  # type: ignore[misc]
@@ -247,6 +265,14 @@ class Repositories:
                 break
             settled(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
         return cleared
+
+    def _unlist(self, item: Item, name: str, repository: str) -> None:
+        """Take a repository from the list of a team that was granted something on it; a later one of the name stays there."""
+        kind, _, team = item.key.sort.partition("/")
+        if kind == "grant":
+            listed = Delete(team_repository_key(team, RepositoryName(name)), Equals("id", repository))
+            with suppress(ConditionFailed):
+                settled(lambda: self._table.write(listed))
 
     def page(self, after: str, limit: int) -> Sequence[RepositoryName]:
         """Up to ``limit`` names beyond ``after`` ("" for the first), in order."""
@@ -258,6 +284,12 @@ class Repositories:
             self._remembered.clear()
         self._remembered[repository.name] = (self._clock.now().timestamp() + _REMEMBERED_SECONDS, repository)
         return repository
+
+
+def _as_read(repository: Repository) -> Condition:
+    """Holds if the record is still as it was read, and not that of another repository of the name."""
+    version = Equals(VERSION, repository.version) if repository.version else Lacks(VERSION)
+    return All((Equals("id", repository.id), version))
 
 
 def _listed(sort: str, repository: str) -> Key | None:

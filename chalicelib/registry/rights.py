@@ -11,8 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
-from operator import attrgetter
+from itertools import groupby, islice, takewhile
 
 from chalicelib.registry import access
 from chalicelib.registry.access import GRANTABLE, Membership, Operation, TeamGrant, Verdict, Where
@@ -47,47 +46,72 @@ class _Namespace:
     grants: tuple[TeamGrant, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Listed:
-    """A repository's name as a list has it, and when that says that it may be viewed: if it has this id, if it is public, or
-    anyway."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A repository's name in a list, and what that says of how the account stands to it; ``repository`` is the id for which it
+    holds, "" for whichever has the name."""
 
     name: str
-    identity: str = ""
-    if_public: bool = False
+    owns: bool = False
+    grants: tuple[TeamGrant, ...] = ()
+    repository: str = ""
 
-    def holds(self, repository: Repository) -> bool:
-        if self.if_public:
-            return repository.is_public
-        return not self.identity or self.identity == repository.id
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Names that begin with ``prefix``; or the one that it is."""
+
+    prefix: str
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """A list of repositories' names in a partition whose sort keys are ``before`` and the name: all of them, or those of one
-    namespace."""
+    """A list of repositories' names: those of a partition, or of one namespace in it. What is known of how the account
+    stands to each is the same for all."""
 
     partition: str
-    before: str = ""
     namespace: str = ""
+    owns: bool = False
+    grants: tuple[TeamGrant, ...] = ()
 
-    def listed(self, table: Table, search: str, after: str) -> Iterator[_Listed]:
+    def entries(self, table: Table, search: str, after: str) -> Iterator[_Entry]:
         """Those that begin with ``search`` and lie beyond ``after``, in order, read as they are asked for."""
         within = f"{self.namespace}/" if self.namespace else ""
         if within.startswith(search):
             if self.namespace and self.namespace.startswith(search) and self.namespace > after:
-                yield _Listed(self.namespace)  # a repository of one component, if there is one
+                yield self._entry(self.namespace)  # a repository of one component, if there is one
             search = within
         elif not search.startswith(within):
             return
-        start = f"{self.before}{after}" if after else ""
-        while items := table.query(self.partition, prefix=self.before + search, after=start, limit=_AHEAD):
-            yield from map(self._of, items)
-            start = items[-1].key.sort
+        for item in _ahead(table, self.partition, search, after):
+            yield self._entry(item.key.sort)
 
-    def _of(self, item: Item) -> _Listed:
-        name = item.key.sort.removeprefix(self.before)
-        return _Listed(name, text_or(item.attributes, "id", ""), self.partition == PUBLIC_PARTITION)
+    def _entry(self, name: str) -> _Entry:
+        return _Entry(name, self.owns, self.grants)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfTeam:
+    """The list of the repositories that a team was granted something on."""
+
+    team: Place
+
+    def entries(self, table: Table, search: str, after: str) -> Iterator[_Entry]:
+        """See ``_Names.entries``."""
+        before = "repository/"
+        for item in _ahead(table, team_contents(self.team.team_id), before + search, before + after if after else ""):
+            grant = TeamGrant(self.team.team, GRANTABLE[text(item.attributes, "level")])
+            yield _Entry(item.key.sort.removeprefix(before), grants=(grant,), repository=text(item.attributes, "id"))
+
+
+def _ahead(table: Table, partition: str, prefix: str, after: str) -> Iterator[Item]:
+    """The items of a partition, some at a time."""
+    while items := table.query(partition, prefix=prefix, after=after, limit=_AHEAD):
+        yield from items
+        if len(items) < _AHEAD:
+            return
+        after = items[-1].key.sort
 
 
 class Rights:
@@ -166,29 +190,40 @@ class Rights:
         in order of name.
 
         Read from lists that are in that order already: the public ones, and for each namespace, organization or team that gives
-        the account anything, that one's. So a page costs a query for each of those and a batch, however many repositories
-        there are.
+        the account anything, that one's. They say what gives it, so a page costs a query for each of those and a batch, however
+        many repositories there are; for a narrowed token a query for each of those and each of its patterns.
         """
-        lists = [source.listed(self._table, prefix, after) for source in self._sources(account)]
-        groups = ((name, tuple(group)) for name, group in groupby(heapq.merge(*lists), key=attrgetter("name")))
-        covered = (each for each in groups if _covers(account, each[0]))
+        searches = _searches(account, prefix)
+        lists = [_within(source, self._table, search, after) for source in self._sources(account) for search in searches]
+        merged = groupby(heapq.merge(*lists, key=_name), key=_name)
         page: list[Repository] = []
-        while len(page) < limit and (batch := dict(islice(covered, limit - len(page)))):
-            page += self._viewable(batch)
-        return page
+        while len(page) < limit:
+            batch = {name: [*entries] for name, entries in islice(merged, limit)}
+            page += self._viewable(account, batch)
+            if len(batch) < limit:
+                break
+        return page[:limit]
 
-    def _viewable(self, batch: Mapping[str, Sequence[_Listed]]) -> Iterator[Repository]:
-        """Those of the names that are repositories, and what their lists say: a team's may name one that is gone."""
-        names = [RepositoryName(name) for name in batch]
-        found = self._table.batch_get([repository_key(name) for name in names])
-        for name in names:
-            if repository_key(name) in found:
-                repository = repository_of(name, found[repository_key(name)])
-                if any(listed.holds(repository) for listed in batch[str(name)]):
-                    yield repository
+    def _viewable(self, account: access.Account | None, batch: Mapping[str, Sequence[_Entry]]) -> Iterator[Repository]:
+        """Those of the names that are repositories, and may be seen: a team's list may name one that is gone."""
+        found = self._table.batch_get([repository_key(RepositoryName(name)) for name in batch])
+        for name, entries in batch.items():
+            attributes = found.get(repository_key(RepositoryName(name)))
+            if attributes is None:
+                continue
+            repository = repository_of(RepositoryName(name), attributes)
+            valid = [entry for entry in entries if entry.repository in {"", repository.id}]
+            where = Where(
+                repository.name,
+                public=repository.is_public,
+                owns=any(entry.owns for entry in valid),
+                grants=tuple(grant for entry in valid for grant in entry.grants),
+            )
+            if access.decide(account, Operation.VIEW, where).allowed:
+                yield repository
 
-    def _sources(self, account: access.Account | None) -> Iterator[_Names]:
-        """The lists of what an account may view."""
+    def _sources(self, account: access.Account | None) -> Iterator[_Names | _OfTeam]:
+        """The lists that hold what an account may view, and perhaps more."""
         if account is not None and account.is_active and account.is_admin:
             yield _Names(CATALOG_PARTITION)
             return
@@ -196,30 +231,54 @@ class Rights:
         if account is None or not account.is_active:
             return
         yield _Names(CATALOG_PARTITION, namespace=account.name)
-        places = self._organizations.places(account.id)
-        owners = self._table.batch_get([account_key(name) for name in {place.organization for place in places}])
-        for of_one in _by_organization(places):
-            owner = owners.get(account_key(of_one[0].organization), {})
-            if owner.get("id") == of_one[0].organization_id:  # else deleted, and its name perhaps another's
-                yield from self._of_organization(of_one)
+        by_organization = _by_organization(self._organizations.places(account.id))
+        owners = self._table.batch_get([account_key(places[0].organization) for places in by_organization])
+        for places in by_organization:
+            owner = owners.get(account_key(places[0].organization), {})
+            if owner.get("id") == places[0].organization_id:
+                yield from self._of_organization(places)
 
-    def _of_organization(self, places: Sequence[Place]) -> Iterator[_Names]:
-        first, teams = places[0], frozenset(place.team_id for place in places if place.team_id)
-        owns = any(place.is_admin for place in places)
-        if owns or self._granted(organization(first.organization_id), teams, on_namespace=True):
-            yield _Names(CATALOG_PARTITION, namespace=first.organization)
+    def _of_organization(self, places: Sequence[Place]) -> Iterator[_Names | _OfTeam]:
+        name, identity = places[0].organization, places[0].organization_id
+        if any(place.is_admin for place in places):
+            yield _Names(CATALOG_PARTITION, namespace=name, owns=True)
+            return
+        teams = {place.team_id: place for place in places if place.team_id}
+        grants = self._granted(organization(identity), frozenset(teams), on_namespace=True) if teams else ()
+        if grants:
+            yield _Names(CATALOG_PARTITION, namespace=name, grants=grants)
             return
         for team in sorted(teams):
-            yield _Names(team_contents(team), "repository/")
+            yield _OfTeam(teams[team])
 
 
-def _by_organization(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+def _searches(account: access.Account | None, prefix: str) -> Sequence[_Search]:
+    """What of the names with this prefix an account's token can be about."""
+    if account is None or account.limits is None:
+        return [_Search(prefix)]
+    searches = []
+    for pattern in dict.fromkeys(account.limits.repositories):
+        is_exact = not pattern.endswith("/*")
+        begins = pattern if is_exact else pattern[:-1]
+        if begins.startswith(prefix):
+            searches.append(_Search(begins, is_exact))
+        elif not is_exact and prefix.startswith(begins):
+            searches.append(_Search(prefix))
+    return searches
+
+
+def _within(source: _Names | _OfTeam, table: Table, search: _Search, after: str) -> Iterator[_Entry]:
+    entries = source.entries(table, search.prefix, after)
+    # A name comes before all others that begin with it.
+    return takewhile(lambda entry: entry.name == search.prefix, entries) if search.is_exact else entries
+
+
+def _name(entry: _Entry) -> str:
+    return entry.name
+
+
+def _by_organization(places: Sequence[Place]) -> Sequence[Sequence[Place]]:
     by_id: dict[str, list[Place]] = {}
     for place in places:
         by_id.setdefault(place.organization_id, []).append(place)
-    yield from by_id.values()
-
-
-def _covers(account: access.Account | None, name: str) -> bool:
-    """Is it within what the access token is narrowed to, if it is?"""
-    return account is None or account.limits is None or account.limits.cover_name(RepositoryName(name))
+    return [*by_id.values()]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chalicelib.registry.access import GRANTABLE, Level
 from chalicelib.registry.accounts import Account, Accounts, Kind
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.errors import (
+    AccountNameInvalid,
     AccountUnknown,
     MemberUnknown,
     NameUnknown,
@@ -22,7 +24,7 @@ from chalicelib.registry.errors import (
     TeamUnknown,
     VersionMismatch,
 )
-from chalicelib.registry.names import RepositoryName, parse_team_name
+from chalicelib.registry.names import RepositoryName, parse_login, parse_team_name
 from chalicelib.registry.ports import (
     Absent,
     All,
@@ -31,8 +33,11 @@ from chalicelib.registry.ports import (
     Clock,
     ConditionFailed,
     Delete,
+    Either,
     Equals,
+    Item,
     Key,
+    Lacks,
     Put,
     Table,
     Update,
@@ -106,11 +111,15 @@ class Teams:
             "created_at": int(self._clock.now().timestamp()),
             VERSION: 1,
         }
-        writes: list[Write] = [Put(team_key(org.id, parsed), record, Absent()), Check(account_key(org.name), _is(org))]
+        writes: list[Write] = [Put(team_key(org.id, parsed), record, Absent()), Check(account_key(org.name), org.alive)]
         try:
             settled(lambda: self._table.transact(writes))
         except ConditionFailed as failed:
-            raise (TeamExists(parsed) if 0 in failed.failed else AccountUnknown(org.name)) from None
+            if 0 not in failed.failed:
+                raise AccountUnknown(org.name) from None
+            stored = self._table.get(team_key(org.id, parsed)) or {}
+            if stored.get("id") != record["id"]:  # else it was made, and only the answer was lost
+                raise TeamExists(parsed) from None
         return _team(parsed, record)
 
     def get(self, org: Account, name: str) -> Team:
@@ -120,16 +129,29 @@ class Teams:
             raise TeamUnknown(name)
         return team
 
+    def exists(self, org: Account, name: str) -> bool:
+        """Is there such a team, even one that is being deleted?"""
+        return self._find(org, name) is not None
+
     def _find(self, org: Account, name: str) -> Team | None:
-        attributes = self._table.get(team_key(org.id, name))
-        return None if attributes is None else _team(name, attributes)
+        try:
+            parsed = parse_team_name(name)
+        except AccountNameInvalid:
+            return None
+        attributes = self._table.get(team_key(org.id, parsed))
+        return None if attributes is None else _team(parsed, attributes)
 
     def page(self, org: Account, after: str, limit: int) -> Sequence[Team]:
-        """Up to ``limit`` teams beyond the name ``after``, in order of name."""
+        """Up to ``limit`` teams beyond the name ``after``, in order of name; fewer only at the end."""
+        page: list[Team] = []
         start = f"team/{after}" if after else ""
-        items = self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
-        teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
-        return [team for team in teams if not team.is_deleting]
+        while len(page) < limit and (
+            items := self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
+        ):
+            start = items[-1].key.sort
+            teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
+            page += [team for team in teams if not team.is_deleting]
+        return page[:limit]
 
     def describe(self, org: Account, name: str, description: str, version: int | None = None) -> Team:
         """Raises TeamUnknown, VersionMismatch, Busy."""
@@ -138,8 +160,9 @@ class Teams:
             team = self.get(org, name)
             if version not in {None, team.version}:
                 raise VersionMismatch
-            condition = unchanged(team.version)
-            self._table.write(Update(team_key(org.id, name), {"description": description}, {VERSION: 1}, condition=condition))
+            condition = All((_is_team(team), unchanged(team.version)))
+            key = team_key(org.id, team.name)
+            self._table.write(Update(key, {"description": description}, {VERSION: 1}, condition=condition))
             return self.get(org, name)
 
         return retried(write)
@@ -147,19 +170,23 @@ class Teams:
     def delete(self, org: Account, name: str, version: int | None = None) -> None:
         """Take a team away: first what it was granted, then its members, then itself; nothing happens if there is none. Who is
         interrupted may do so again. Raises VersionMismatch, Busy."""
-        team = self._find(org, name)
-        if team is None:
-            return
-        if not team.is_deleting:
+
+        def mark() -> Team | None:
+            team = self._find(org, name)
+            if team is None or team.is_deleting:
+                return team
             if version not in {None, team.version}:
                 raise VersionMismatch
-            mark = Update(team_key(org.id, name), set={DELETING: True}, add={VERSION: 1}, condition=_is_team(team))
-            try:
-                settled(lambda: self._table.write(mark))
-            except ConditionFailed:
-                return  # somebody else deletes it, or has
+            condition = All((_is_team(team), unchanged(team.version)))
+            self._table.write(Update(team_key(org.id, team.name), {DELETING: True}, {VERSION: 1}, condition=condition))
+            return team
+
+        team = retried(mark)
+        if team is None:
+            return
         self._clear(org, team)
-        settled(lambda: self._table.write(Delete(team_key(org.id, name))))
+        with suppress(ConditionFailed):  # somebody else has come to the end, and there may be another team of the name
+            settled(lambda: self._table.write(Delete(team_key(org.id, team.name), Equals("id", team.id))))
 
     def _clear(self, org: Account, team: Team) -> None:
         keys = [namespace_grant_key(org.id, team.id)]
@@ -180,14 +207,17 @@ class Teams:
         return [last_segment(item.key.sort) for item in items]
 
     def is_member(self, team: Team, name: str) -> bool:
-        return self._table.get(team_member_key(team.id, name)) is not None
+        try:
+            return self._table.get(team_member_key(team.id, parse_login(name))) is not None
+        except AccountNameInvalid:
+            return False
 
     def add(self, org: Account, team: Team, name: str) -> str:
         """Put a member of the organization, or a robot of it, into a team; the name as it is kept.
 
         Raises AccountUnknown, MemberUnknown for a user who is no member, TeamUnknown, Busy."""
         account = self._accounts.get(name)
-        belongs = [Check(account_key(account.name), unchanged(None))]
+        belongs = [Check(account_key(account.name), account.alive)]
         if account.kind is Kind.USER:
             belongs.append(Check(member_key(org.id, account.name), Equals("id", account.id)))
         elif account.kind is not Kind.ROBOT or account.organization != org.id:
@@ -206,10 +236,19 @@ class Teams:
 
     def remove(self, org: Account, team: Team, name: str) -> None:
         """Nothing happens if there is no such member. Raises Busy."""
-        found = self._table.get(team_member_key(team.id, name))
-        if found is not None:
-            gone = [Delete(team_member_key(team.id, name)), Delete(place_key(text(found, "id"), org.id, team.id))]
-            settled(lambda: self._table.transact(gone))
+        try:
+            key = team_member_key(team.id, parse_login(name))
+        except AccountNameInvalid:
+            return
+
+        def write() -> None:
+            found = self._table.get(key)
+            if found is not None:
+                identity = text(found, "id")
+                gone = [Delete(key, Equals("id", identity)), Delete(place_key(identity, org.id, team.id))]
+                self._table.transact(gone)
+
+        retried(write)
 
     # -------------------------------------------------------------------------------------------------------- grants
 
@@ -233,8 +272,13 @@ class Teams:
 
     def withdraw(self, team: Team, repository: Repository) -> None:
         """Take back what a team was granted on a repository; nothing happens if that is nothing. Raises Busy."""
-        gone = [Delete(repository_grant_key(repository.id, team.id)), Delete(team_repository_key(team.id, repository.name))]
-        settled(lambda: self._table.transact(gone))
+        grant = Delete(repository_grant_key(repository.id, team.id))
+        this_or_none = Either((Equals("id", repository.id), Lacks("id")))
+        try:
+            listed = Delete(team_repository_key(team.id, repository.name), this_or_none)
+            settled(lambda: self._table.transact([grant, listed]))
+        except ConditionFailed:  # a later repository of the name is listed, and stays
+            settled(lambda: self._table.write(grant))
 
     def grant_namespace(self, org: Account, team: Team, level: Level) -> Granted:
         """Let a team do so much with every repository of its organization. Raises TeamUnknown, Busy."""
@@ -265,9 +309,17 @@ class Teams:
         return sorted(granted, key=lambda entry: entry.team)
 
     def repositories(self, team: Team, after: str, limit: int) -> Sequence[Granted]:
-        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on."""
+        """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the
+        end."""
+        page: list[Granted] = []
         start = f"repository/{after}" if after else ""
-        items = self._table.query(team_contents(team.id), prefix="repository/", after=start, limit=limit)
+        partition = team_contents(team.id)
+        while len(page) < limit and (items := self._table.query(partition, prefix="repository/", after=start, limit=limit)):
+            start = items[-1].key.sort
+            page += self._still_there(team, items)
+        return page[:limit]
+
+    def _still_there(self, team: Team, items: Sequence[Item]) -> Sequence[Granted]:
         names = [item.key.sort.removeprefix("repository/") for item in items]
         found = self._table.batch_get([repository_key(RepositoryName(name)) for name in names])
         return [
@@ -283,10 +335,6 @@ def _has_id(found: Mapping[Key, Attributes], key: Key, identifier: str) -> bool:
 
 def _level(attributes: Attributes) -> Level:
     return GRANTABLE[text(attributes, "level")]
-
-
-def _is(org: Account) -> All:
-    return All((Equals("id", org.id), unchanged(None)))
 
 
 def _is_team(team: Team) -> All:

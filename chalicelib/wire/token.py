@@ -9,18 +9,27 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from chalicelib.registry import access
 from chalicelib.registry.credentials import Credentials, SignedIn
-from chalicelib.registry.errors import NameInvalid, TooManyAttempts
+from chalicelib.registry.errors import NameInvalid, RequestInvalid, TooManyAttempts, Unauthenticated
+from chalicelib.registry.events import Actor, Event, Events
+from chalicelib.registry.federation import Federation, ProvenIdentity
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.tokens import Asked, IssuedToken, Rights, Tokens, decide, ordered
 from chalicelib.wire.address import address_of
 from chalicelib.wire.http import Request, Response
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a kind (RFC 8693 section 2.1)
+
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a kind (section 3)
+
+FEDERATED_SECONDS = 3600
+"""How long a refresh token lives that was had for somebody else's proof: a job's time."""
 
 MAX_SCOPES = 100
 """Scopes answered in one request; the rest is not granted. More would not fit into a token anyway."""
@@ -47,6 +56,9 @@ class TokenServices:
     refresh_tokens: RefreshTokens
     rights: Rights
     realm: str
+    federation: Callable[[], Federation]
+    """Built when somebody first comes with another's proof: it takes a library that no other request needs."""
+    events: Events
 
 
 class _Refused(Exception):
@@ -86,9 +98,10 @@ def get_token(request: Request, services: TokenServices) -> Response:
 
 
 def post_token(request: Request, services: TokenServices) -> Response:
-    """``POST /auth/token`` with a form: ``grant_type`` (password, refresh_token), ``service`` and ``client_id``, then
-    ``username`` and ``password`` or ``refresh_token``, and maybe ``scope`` and ``access_type=offline``, which brings a new
-    refresh token, also in place of one.
+    """``POST /auth/token`` with a form: ``grant_type`` (password, refresh_token, or RFC 8693's token exchange), ``service`` and
+    ``client_id``, then ``username`` and ``password``, or ``refresh_token``, or ``username`` (a robot's), ``subject_token`` and
+    ``subject_token_type``; and maybe ``scope`` and ``access_type=offline``, which brings a new refresh token, also in place of
+    one.
 
     200 as for GET, and ``scope``: what the token grants. 400, 401 and 429 hold both OAuth's ``error`` and OCI's ``errors``;
     401 where RFC 6749 says 400 for wrong credentials, since clients of registries expect it. Never 403: containerd gives
@@ -102,6 +115,7 @@ def post_token(request: Request, services: TokenServices) -> Response:
         return _error(refused, services, oauth=True)
     issued = _issue(identity, (form.get("scope", ""),), services)
     answer = {"token": issued.text, **_answer(issued), "scope": _scope(issued.granted)}
+    answer |= {"issued_token_type": ACCESS_TOKEN_TYPE} if form["grant_type"] == TOKEN_EXCHANGE else {}
     return _json(200, answer | ({"refresh_token": refresh_token} if refresh_token else {}))
 
 
@@ -197,8 +211,32 @@ def _by_grant(form: Mapping[str, str], source: str, services: TokenServices) -> 
                     401, "UNAUTHORIZED", "invalid_grant", "the refresh token is unknown, has expired or was withdrawn"
                 )
             return refreshed.identity, refreshed.successor or form["refresh_token"]
+        case _ if form["grant_type"] == TOKEN_EXCHANGE:
+            _require(form, "username", "subject_token", "subject_token_type")
+            signed_in = _federated(form, source, services)
+            client_id = _client_id(form["client_id"])
+            token = services.refresh_tokens.issue(signed_in, client_id, FEDERATED_SECONDS) if offline else None
+            return signed_in.identity, token
         case _:
-            raise _Refused(400, "UNSUPPORTED_VALUE", "unsupported_grant_type", "grant_type is password or refresh_token")
+            told = f"grant_type is password, refresh_token or {TOKEN_EXCHANGE}"
+            raise _Refused(400, "UNSUPPORTED_VALUE", "unsupported_grant_type", told)
+
+
+def _federated(form: Mapping[str, str], source: str, services: TokenServices) -> SignedIn:
+    """The robot that somebody else's proof stands for; who it was is an event. Raises _Refused."""
+
+    def admit(robot: str | None) -> ProvenIdentity:
+        return services.federation().admit(robot, form["subject_token_type"], form["subject_token"])
+
+    try:
+        signed_in, identity = services.credentials.federated(form["username"], admit)
+    except RequestInvalid as invalid:
+        raise _Refused(400, "UNSUPPORTED_VALUE", "invalid_request", str(invalid)) from None
+    except Unauthenticated as refused:
+        raise _Refused(401, "UNAUTHORIZED", "invalid_grant", str(refused)) from None
+    name, told = signed_in.account.name, {"issuer": identity.issuer, "subject": identity.subject}
+    services.events.record(Event("ROBOT_LOGIN", name, Actor(name, source), detail=told))
+    return signed_in
 
 
 def _signed_in(name: str, secret: str, source: str, services: TokenServices) -> SignedIn:

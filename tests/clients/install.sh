@@ -14,7 +14,7 @@ missing=""
 
 # program:package
 packages="dockerd:docker.io docker:docker.io skopeo:skopeo podman:podman buildah:buildah
-          containerd:containerd ctr:containerd mmdebstrap:mmdebstrap"
+          containerd:containerd ctr:containerd mmdebstrap:mmdebstrap docker-registry:docker-registry"
 # program module version folder
 programs="crane github.com/google/go-containerregistry v0.22.1 ./cmd/crane
 oras oras.land/oras v1.3.3 ./cmd/oras

@@ -23,7 +23,7 @@ from tests.conformance.registry_process import CACHE, RunningRegistry, stop
 SEARCH_PATH = f"{CACHE / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_SECONDS = 300.0
 DAEMON_SECONDS = 60.0
-REFUSALS = ("unauthorized", "401", "authentication", "invalid username", "denied")
+REFUSALS = ("unauthorized", "401", "authentication", "invalid username", "denied", "403 forbidden")
 
 
 @contextmanager

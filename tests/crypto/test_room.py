@@ -18,7 +18,16 @@ def loaded(*modules: str) -> set[str]:
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["chalicelib.registry.accounts", "chalicelib.registry.tokens", "chalicelib.wire.token"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "chalicelib.registry.accounts",
+        "chalicelib.registry.federation",
+        "chalicelib.registry.tokens",
+        "chalicelib.wire.token",
+        "chalicelib.outgoing.public_https",
+    ],
+)
 def test_the_domain_and_the_protocol_do_not_load_cryptography(module: str) -> None:
     assert not loaded(module) & {"cryptography", "jwt", "boto3", "botocore", "chalice"}
 

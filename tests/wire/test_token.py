@@ -65,7 +65,15 @@ class House:
 
 
 def services(instance: Instance) -> TokenServices:
-    return TokenServices(instance.credentials, instance.tokens, instance.refresh_tokens, Shelf(), REALM)
+    return TokenServices(
+        instance.credentials,
+        instance.tokens,
+        instance.refresh_tokens,
+        Shelf(),
+        REALM,
+        instance.federation,
+        instance.events,
+    )
 
 
 def basic(name: str, password: str) -> str:

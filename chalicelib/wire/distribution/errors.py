@@ -31,6 +31,7 @@ _CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.ContentTooLarge: (413, "SIZE_INVALID"),
     errors.Unauthenticated: (401, "UNAUTHORIZED"),
     errors.Denied: (403, "DENIED"),
+    errors.VersionMismatch: (412, "DENIED"),
     errors.Unsupported: (405, "UNSUPPORTED"),
     errors.EndpointUnknown: (404, "UNSUPPORTED"),
     errors.Busy: (429, "TOOMANYREQUESTS"),

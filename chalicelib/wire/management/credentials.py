@@ -28,8 +28,11 @@ class Authenticator(Protocol):
     def by_token(self, secret: str) -> Proven | None: ...
 
 
-def authenticated(request: Request, credentials: Authenticator) -> Account:
-    """The account that calls, narrowed as its access token is. Raises Unauthenticated, TooManyAttempts."""
+def authenticated(request: Request, credentials: Authenticator) -> Account | None:
+    """The account that calls, narrowed as its access token is; None without any credentials. Raises Unauthenticated,
+    TooManyAttempts."""
+    if "authorization" not in request.headers:
+        return None
     scheme, _, value = request.header("authorization").strip().partition(" ")
     if len(value) > _MAX_CREDENTIALS:
         raise Unauthenticated("the Authorization header is too long")

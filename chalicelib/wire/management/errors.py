@@ -9,14 +9,31 @@ from chalicelib.registry import errors
 from chalicelib.registry.errors import RegistryError
 from chalicelib.wire.http import Response
 
-_CODES: Mapping[type[RegistryError], tuple[int, str]] = {
+CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.Unauthenticated: (401, "NOT_AUTHENTICATED"),
     errors.Denied: (403, "NOT_AUTHORIZED"),
+    errors.AccountUnknown: (404, "NO_SUCH_ACCOUNT"),
+    errors.TeamUnknown: (404, "NO_SUCH_TEAM"),
+    errors.MemberUnknown: (404, "NO_SUCH_MEMBER"),
     errors.NameUnknown: (404, "NO_SUCH_REPOSITORY"),
-    errors.NameInvalid: (400, "INVALID_REPOSITORY_NAME"),
-    errors.RequestInvalid: (400, "INVALID_JSON"),
+    errors.TokenUnknown: (404, "NO_SUCH_TOKEN"),
+    errors.RuleUnknown: (404, "NO_SUCH_TRUST_RULE"),
     errors.EndpointUnknown: (404, "NO_SUCH_ENDPOINT"),
     errors.Unsupported: (405, "METHOD_NOT_ALLOWED"),
+    errors.AccountExists: (409, "ACCOUNT_EXISTS"),
+    errors.TeamExists: (409, "TEAM_EXISTS"),
+    errors.RepositoryExists: (409, "REPOSITORY_EXISTS"),
+    errors.AccountInUse: (409, "ACCOUNT_NOT_EMPTY"),
+    errors.LastAdmin: (409, "LAST_ADMIN"),
+    errors.TooMany: (409, "TOO_MANY"),
+    errors.VersionMismatch: (412, "PRECONDITION_FAILED"),
+    errors.MediaTypeInvalid: (415, "UNSUPPORTED_MEDIA_TYPE"),
+    errors.RequestInvalid: (400, "INVALID_JSON"),
+    errors.ParameterInvalid: (400, "INVALID_PARAMETER"),
+    errors.PaginationInvalid: (400, "INVALID_PAGE"),
+    errors.NameInvalid: (400, "INVALID_REPOSITORY_NAME"),
+    errors.AccountNameInvalid: (400, "INVALID_ACCOUNT_NAME"),
+    errors.NameReserved: (400, "RESERVED_NAME"),
     errors.Busy: (429, "TOO_MANY_REQUESTS"),
     errors.TooManyAttempts: (429, "TOO_MANY_REQUESTS"),
 }
@@ -24,13 +41,20 @@ _CODES: Mapping[type[RegistryError], tuple[int, str]] = {
 
 def refusal(error: RegistryError) -> Response:
     """The answer to a refused request. A kind that the table lacks is an error of the program: KeyError."""
-    status, code = _CODES[type(error)]
+    status, code = CODES[type(error)]
     entry = {"code": code, "message": str(error), "detail": dict(error.detail)}
-    headers = {"Content-Type": "application/json"}
+    return Response(
+        status,
+        {"Content-Type": "application/json", **_headers(error, status)},
+        json.dumps({"errors": [entry]}).encode(),
+    )
+
+
+def _headers(error: RegistryError, status: int) -> dict[str, str]:
     if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="slipway"'
-    if isinstance(error, errors.Busy | errors.TooManyAttempts):
-        headers["Retry-After"] = str(error.retry_after)
+        return {"WWW-Authenticate": 'Basic realm="slipway"'}
     if isinstance(error, errors.Unsupported):
-        headers["Allow"] = ", ".join(error.allowed)
-    return Response(status, headers, json.dumps({"errors": [entry]}).encode())
+        return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, errors.Busy | errors.TooManyAttempts):
+        return {"Retry-After": str(error.retry_after)}
+    return {}

@@ -1,0 +1,74 @@
+"""The body of a request: one JSON object, validated as a whole before anybody looks at it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+from msgspec import Struct, structs
+
+from chalicelib.registry.errors import MediaTypeInvalid, RequestInvalid
+from chalicelib.wire.http import Request
+
+MAX_BODY = 65_536
+"""Bytes of a body at most."""
+
+JSON = "application/json"
+
+_AT = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`\Z")
+_FIELD = re.compile(r"field `(.*)`\Z", re.DOTALL)
+_LONGEST = 200
+
+
+class Input(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The base of all bodies: what it does not declare is refused, and what may be left out is UNSET."""
+
+
+class Nothing(Input, frozen=True):
+    """A body without fields: none at all, or an empty object."""
+
+
+def decoded(request: Request, kind: type[Struct], *, may_be_empty: bool) -> Struct:
+    """The body as ``kind`` declares it; ``may_be_empty``: no body at all is an empty object.
+
+    Raises MediaTypeInvalid; RequestInvalid, whose detail says which field.
+    """
+    media_type = request.header("content-type").partition(";")[0].strip().lower()
+    if media_type not in {"", JSON}:
+        raise MediaTypeInvalid
+    if len(request.body) > MAX_BODY:
+        raise RequestInvalid(f"the body has more than {MAX_BODY} bytes")
+    content = b"{}" if may_be_empty and not request.body.strip() else request.body
+    try:
+        body = msgspec.json.decode(content, type=kind)
+        # No field counts twice: who reads the body on its way here may have looked at the other one.
+        json.loads(content, object_pairs_hook=_without_duplicates)
+    except msgspec.ValidationError as error:
+        _refuse(str(error))
+    except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
+        raise RequestInvalid("the body is not a JSON object in UTF-8") from None
+    assert isinstance(body, Struct)  # noqa: S101 - for the type checker
+    return body
+
+
+def fields_of(body: Struct | None) -> Sequence[str]:
+    """The fields in which a body says something of its own, as JSON names them."""
+    if body is None:
+        return ()
+    return [field.encode_name for field in structs.fields(body) if getattr(body, field.name) != field.default]
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestInvalid("a field is given twice", field=name[:_LONGEST])
+
+
+def _refuse(told: str) -> NoReturn:
+    at, field = _AT.search(told), _FIELD.search(_AT.sub("", told))
+    path = [part for part in (at[1] if at else "", field[1] if field else "") if part]
+    raise RequestInvalid(told[: 2 * _LONGEST], **({"field": ".".join(path)[:_LONGEST]} if path else {}))

@@ -371,7 +371,10 @@ class Accounts:
         if account is None or not account.password_hash:
             self._hasher.verify(password, self._hasher.decoy())
             return None
-        return account if self._matches(account, password) and account.is_active else None
+        if not account.is_active:  # not even a right password is remembered: that would tell
+            self._hasher.verify(password, account.password_hash)
+            return None
+        return account if self._matches(account, password) else None
 
     def read_with(self, name: str, keys: Sequence[Key]) -> tuple[Account | None, Mapping[Key, Attributes]]:
         """``read``, and those of other items that exist, in one call."""

@@ -298,7 +298,6 @@ def federation() -> Federation:
 
 @cache
 def management() -> Management:
-    from chalicelib.registry.federation import TrustRules
     from chalicelib.registry.teams import Teams
     from chalicelib.wire.management.services import Management
 
@@ -313,7 +312,7 @@ def management() -> Management:
         rights=rights(),
         events=events(),
         configuration=configuration(),
-        trust=TrustRules(table(), clock()),
+        trust=trust_rules(),
     )
 
 

@@ -181,7 +181,7 @@ class Surface:
             rights=self.registry.rights,
             events=self.registry.events,
             configuration=self.configuration,
-            trust=TrustRules(self.table, self.clock),
+            trust=self.trust_rules,
         )
         self.app = Application(
             "slipway-under-test",

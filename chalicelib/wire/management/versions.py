@@ -20,8 +20,10 @@ def etag(version: int) -> str:
 def asked_version(request: Request, *, is_versioned: bool) -> int | None:
     """The version that the resource must have, None for any. Raises ParameterInvalid for what is no single entity tag;
     VersionMismatch for a tag where resources have none."""
+    if "if-match" not in request.headers:
+        return None
     given = request.header("if-match").strip()
-    if given in {"", "*"}:
+    if given == "*":
         return None
     tag = _TAG.fullmatch(given)
     if tag is None:

@@ -125,6 +125,11 @@ def test_switched_off_and_on_with_its_version(house: House) -> None:
     assert house.refused("GET", url, by="bob") == NO_TOKEN
 
 
+def test_nobodys_tokens_are_not_ones_own(house: House) -> None:
+    for method, url, body in (("GET", TOKENS, None), ("POST", TOKENS, {"tokenLabel": "x"}), ("DELETE", f"{TOKENS}/0", None)):
+        assert house.refused(method, f"{url}?account=", body, by="bob") == (400, "INVALID_PARAMETER")
+
+
 def test_there_is_a_bound(house: House) -> None:
     for _ in range(100):
         make(house, "bob")

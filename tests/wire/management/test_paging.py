@@ -65,3 +65,39 @@ def test_by_default_there_are_ten(house: House) -> None:
     answer = house.ask("GET", "/enzi/v0/accounts")
     assert len(json.loads(answer.body)["accounts"]) == 10
     assert "X-Next-Page-Start" in answer.headers
+
+
+def walked(house: House, url: str) -> list[object]:
+    """All entries of a list, read one by one."""
+    seen, start = [], ""
+    while True:
+        answer = house.ask("GET", f"{url}?pageSize=1&pageStart={start}")
+        (entries,) = json.loads(answer.body).values()
+        seen += entries
+        start = answer.headers.get("X-Next-Page-Start", "")
+        if not start:
+            return seen
+
+
+def test_what_is_being_deleted_does_not_end_a_list(house: House) -> None:
+    surface = house.surface
+    surface.accounts.create_robot(house.acme, "a")
+    surface.accounts.create_robot(house.acme, "z")
+    for name in ("admin2", "bob", "acme+ci"):
+        if name == "admin2":
+            surface.accounts.create_user(name, "")
+        surface.accounts.begin_deletion(name)
+    names = [entry["name"] for entry in walked(house, "/enzi/v0/accounts") if isinstance(entry, dict)]
+    assert names == ["acme", "acme+a", "acme+z", "admin", "mia", "olga"]
+    robots = [entry["name"] for entry in walked(house, "/api/v0/accounts/acme/robots") if isinstance(entry, dict)]
+    assert robots == ["acme+a", "acme+z"]
+
+
+def test_grants_on_what_is_gone_do_not_end_a_list(house: House) -> None:
+    for name in ("a", "b", "z"):
+        house.expect(201, "POST", "/api/v0/repositories/acme", {"name": name}, by="olga")
+        house.expect(200, "PUT", f"/api/v0/repositories/acme/{name}/teamAccess/devs", {"accessLevel": "admin"}, by="olga")
+    for name in ("a", "b"):
+        house.expect(204, "DELETE", f"/api/v0/repositories/acme/{name}", by="olga")
+    granted = walked(house, "/api/v0/accounts/acme/teams/devs/repositoryAccess")
+    assert [entry["repository"] for entry in granted if isinstance(entry, dict)] == ["acme/team/app", "acme/z"]

@@ -29,7 +29,7 @@ def test_an_old_version_is_refused(house: House, url: str, body: object) -> None
     house.expect(204, "DELETE", url, if_match=now)
 
 
-@pytest.mark.parametrize("tag", ["1", '"1', '1"', '"1","2"', "x", '"1" x', '""x', "**"])
+@pytest.mark.parametrize("tag", ["", "1", '"1', '1"', '"1","2"', "x", '"1" x', '""x', "**"])
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_what_is_no_entity_tag(house: House, method: str, tag: str) -> None:
     assert house.refused(method, BOB, {"fullName": "x"}, if_match=tag) == (400, "INVALID_PARAMETER")

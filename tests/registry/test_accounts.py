@@ -17,7 +17,7 @@ from chalicelib.registry.errors import (
     RequestInvalid,
     VersionMismatch,
 )
-from chalicelib.registry.ports import Attributes, Key, Table, Update
+from chalicelib.registry.ports import Attributes, Delete, Key, Put, Table, Update
 from tests.company import PASSWORD, Company, watched
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import ConflictingTable, MemoryTable
@@ -232,6 +232,23 @@ def test_many_locked_administrators_hide_none_who_is_not() -> None:
         company.accounts.create_user(f"a{number}", "", is_admin=True, is_active=False)
     demote("admin")(company)
     assert refusal(lambda: demote("boss")(company)) == "LastAdmin"
+
+
+def test_the_administrator_of_an_earlier_release_is_listed_and_counts() -> None:
+    company = two_admins()
+    key = Key("account/admin", "account")
+    old = {name: value for name, value in company.stored()[key].items() if name not in {"id", "kind", "version", "full_name"}}
+    company.store.write(Put(key, old))
+    for partition in ("accounts", "admins"):
+        company.store.write(Delete(Key(partition, "admin")))
+    assert refusal(lambda: demote("boss")(company)) == "LastAdmin"
+    assert not company.another().accounts.ensure_admin("another")
+    assert [account.name for account in company.accounts.page("", 10)] == ["admin", "ann", "boss"]
+    demote("boss")(company)
+    assert refusal(lambda: demote("admin")(company)) == "LastAdmin"
+    before = company.table.writes
+    company.accounts.ensure_admin("another")
+    assert company.table.writes == before
 
 
 def test_robots_and_organizations_are_no_administrators() -> None:

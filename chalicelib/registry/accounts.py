@@ -176,13 +176,28 @@ class Accounts:
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """
-        if self.read(ADMIN) is not None:  # saves a hash on all but the first start
+        account = self.read(ADMIN)
+        if account is not None:  # saves a hash on all but the first start
+            self._list(account)
             return False
         try:
             self._create(ADMIN, Kind.USER, {"is_admin": True, **self._credentials(password)})
         except AccountExists:
             return False
         return True
+
+    def _list(self, account: Account) -> None:
+        """Put an account that an earlier release made on the lists, which there were none of."""
+        if account.id != account.name or self._table.get(accounts_key(account.name)) is not None:
+            return
+        listed = {"kind": account.kind.value, "is_admin": account.is_admin}
+        writes: list[Write] = [
+            Check(account_key(account.name), _as_read(account)),
+            Put(accounts_key(account.name), listed),
+            *([Put(admins_key(account.name), {})] if account.is_admin else []),
+        ]
+        with suppress(ConditionFailed):  # it was changed meanwhile: it is listed by that, or by the next start
+            settled(lambda: self._table.transact(writes))
 
     def create_user(
         self, name: str, password: str, *, full_name: str = "", is_admin: bool = False, is_active: bool = True

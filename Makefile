@@ -6,7 +6,7 @@ STAGE ?= dev
 ARCHITECTURE ?= arm64
 OUT ?= .package/$(STAGE)
 
-.PHONY: help run backup password package deploy destroy test lint conformance clients test-cloud endurance bench clean
+.PHONY: help run backup password package deploy destroy test lint api-check conformance clients test-cloud endurance bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -56,6 +56,9 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app.py chalicelib infra tests
+
+api-check: $(VENV)/.dev  ## the management API against its OpenAPI description, by schemathesis
+	@$(BIN)/python -m tests.api_check.run
 
 conformance: $(VENV)/.dev  ## the OCI conformance program with every option on (needs Go)
 	@$(BIN)/python -m tests.conformance.run

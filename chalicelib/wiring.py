@@ -312,6 +312,7 @@ def management() -> Management:
         rights=rights(),
         events=events(),
         configuration=configuration(),
+        trust=trust_rules(),
     )
 
 

@@ -181,6 +181,7 @@ class Surface:
             rights=self.registry.rights,
             events=self.registry.events,
             configuration=self.configuration,
+            trust=self.trust_rules,
         )
         self.app = Application(
             "slipway-under-test",

@@ -41,7 +41,19 @@ LIBRARIES = {
     "outgoing": set(),
     "settings": set(),
     "wiring": set(),
-    "infra": {"aiohttp", "boto3", "botocore", "chalice", "httptools", "quickjs", "uvicorn", "uvloop", "yarl"},
+    "infra": {
+        "aiohttp",
+        "boto3",
+        "botocore",
+        "chalice",
+        "click",
+        "httptools",
+        "quickjs",
+        "urllib3",
+        "uvicorn",
+        "uvloop",
+        "yarl",
+    },
 }
 
 

@@ -31,6 +31,10 @@ class WatchedTable:
         """Do this before the call, or the write, that is number ``nth`` from now on."""
         self._left, self._deed, self._only_writes = nth, deed, only_writes
 
+    def rest(self) -> None:
+        """Wait for no call any more."""
+        self._deed = None
+
     @property
     def is_waiting(self) -> bool:
         """Has there been no such call yet?"""
@@ -100,8 +104,8 @@ def interleaved(
     first: Callable[[World], object],
     second: Callable[[World], object],
 ) -> Iterator[tuple[World, str, str]]:
-    """For each call of the table that ``first`` makes, a world in which ``second`` happened just before it, and what each
-    of them was refused with; at last one in which it happened after all of them."""
+    """For each call of the table that ``first`` makes, a world in which ``second`` happened just before it, and what each of
+    them was refused with; at last one in which it happened after all of them."""
     for nth in count(1):
         world = make()
         refused: list[str] = []
@@ -109,7 +113,7 @@ def interleaved(
         outcome = refusal(lambda world=world: first(world))  # type: ignore[misc]
         is_last = watched(world).is_waiting
         if is_last:
-            watched(world).before(0, lambda: None)
+            watched(world).rest()
             refused.append(refusal(lambda world=world: second(world)))  # type: ignore[misc]
         yield world, outcome, refused[0]
         if is_last:

@@ -176,13 +176,28 @@ class Accounts:
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """
-        if self.read(ADMIN) is not None:  # saves a hash on all but the first start
+        account = self.read(ADMIN)
+        if account is not None:  # saves a hash on all but the first start
+            self._list(account)
             return False
         try:
             self._create(ADMIN, Kind.USER, {"is_admin": True, **self._credentials(password)})
         except AccountExists:
             return False
         return True
+
+    def _list(self, account: Account) -> None:
+        """Put an account that an earlier release made on the lists, which there were none of."""
+        if account.id != account.name or self._table.get(accounts_key(account.name)) is not None:
+            return
+        listed = {"kind": account.kind.value, "is_admin": account.is_admin}
+        writes: list[Write] = [
+            Check(account_key(account.name), _as_read(account)),
+            Put(accounts_key(account.name), listed),
+            *([Put(admins_key(account.name), {})] if account.is_admin else []),
+        ]
+        with suppress(ConditionFailed):  # it was changed meanwhile: it is listed by that, or by the next start
+            settled(lambda: self._table.transact(writes))
 
     def create_user(
         self, name: str, password: str, *, full_name: str = "", is_admin: bool = False, is_active: bool = True
@@ -371,7 +386,10 @@ class Accounts:
         if account is None or not account.password_hash:
             self._hasher.verify(password, self._hasher.decoy())
             return None
-        return account if self._matches(account, password) and account.is_active else None
+        if not account.is_active:  # not even a right password is remembered: that would tell
+            self._hasher.verify(password, account.password_hash)
+            return None
+        return account if self._matches(account, password) else None
 
     def read_with(self, name: str, keys: Sequence[Key]) -> tuple[Account | None, Mapping[Key, Attributes]]:
         """``read``, and those of other items that exist, in one call."""

@@ -95,6 +95,10 @@ class TokenUnknown(RegistryError):
     message = "no such access token"
 
 
+class RuleUnknown(RegistryError):
+    message = "no such trust rule"
+
+
 class VersionMismatch(RegistryError):
     """What If-Match names is not what is there."""
 

@@ -12,8 +12,8 @@ address       30              30 s  1 s, doubled to 30 s
 the name      50              18 s  1 s, doubled to 10 s
 =========  =====  ================  =====================
 
-So a day holds at most some 300 guesses from one address at one account, 2,900 from one address at all of them, and 8,700 at
-one account from everywhere. Nobody is locked out for good: where the right password came from lately (``GOOD_SECONDS``)
+So a day holds at most 302 guesses from one address at one account, 2,920 from one address at all of them, and 8,700 at one
+account from everywhere. Nobody is locked out for good: where the right password came from lately (``GOOD_SECONDS``)
 only the pair counts, which strangers cannot move, and access tokens and refresh tokens are never counted, since they
 cannot be guessed. Names that no account has are counted alike. While a pause lasts the right password is refused too, or
 guessing would go on. It ends the pause, but failures are forgotten by time alone: or whoever shares the address could guess on
@@ -62,6 +62,9 @@ _NOTED_AGAIN_SECONDS = 86_400
 _LONGEST_MEMORY = 86_400_000
 """Milliseconds that any number of failures takes to be forgotten, at most."""
 
+_SKEW = 60_000
+"""Milliseconds by which instances' clocks may differ."""
+
 _ADDRESS_BITS_6 = 64
 """What one subscriber of IPv6 has at least."""
 
@@ -103,10 +106,17 @@ class Counter:
     good_until: int = 0
 
     @property
+    def memory(self) -> int:
+        """Milliseconds until all is forgotten. Instances that count at once may write more than a day; a day after the last try
+        it is over all the same."""
+        if self.last is not None and self.now - self.last >= _LONGEST_MEMORY:
+            return 0
+        return min(max(0, (self.until or 0) - self.now), _LONGEST_MEMORY)
+
+    @property
     def failures(self) -> int:
         """How many are not forgotten yet."""
-        ahead = min(max(0, (self.until or 0) - self.now), _LONGEST_MEMORY)
-        return -(-ahead // self.bound.forgets)
+        return -(-self.memory // self.bound.forgets)
 
     @property
     def takes_turns(self) -> bool:
@@ -114,8 +124,9 @@ class Counter:
 
     @property
     def wait(self) -> int:
-        """Milliseconds until the next try; never more than the longest pause, whatever clocks say."""
-        if self.last is None:
+        """Milliseconds until the next try, at most; failures that are forgotten meanwhile shorten it. A try in a time to come
+        is one before the clock was set back."""
+        if self.last is None or self.last > self.now + _SKEW:
             return 0
         return max(0, self.bound.pause(self.failures) - max(0, self.now - self.last))
 
@@ -125,8 +136,7 @@ class Counter:
 
     def failed(self) -> Update:
         """The write that counts one more, if nobody else has."""
-        begun = min(max(self.until or 0, self.now), self.now + _LONGEST_MEMORY)
-        counted: Attributes = {_UNTIL: begun + self.bound.forgets, **self._noted()}
+        counted: Attributes = {_UNTIL: self.now + self.memory + self.bound.forgets, **self._noted()}
         return Update(self.key, set=counted, condition=_as_read(_UNTIL, self.until))
 
     def failed_too(self) -> Update:
@@ -147,7 +157,12 @@ class Counter:
         if until - self.good_until < _NOTED_AGAIN_SECONDS and not self.takes_turns:
             return None
         kept = max(until, (self.now + 2 * _LONGEST_MEMORY) // 1_000)
-        return Update(self.key, set={_GOOD: until, EXPIRES: kept}, remove=(_LAST,) if self.takes_turns else ())
+        noted: dict[str, int] = {_GOOD: until, EXPIRES: kept}
+        if not self.takes_turns:
+            return Update(self.key, set=noted)
+        # Not if a failure was counted meanwhile, which this would undo.
+        ended = {**noted, _UNTIL: self.now + self.memory}
+        return Update(self.key, set=ended, remove=(_LAST,), condition=_as_read(_UNTIL, self.until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +236,8 @@ class Throttle:
         write = attempt.pair.succeeded()
         if write is None:
             return
-        try:
+        with suppress(ConditionFailed, Conflict, StoreFull):
             self._table.write(write)
-        except (Conflict, StoreFull):
-            return
 
 
 def folded_address(source: str) -> str:

@@ -18,7 +18,9 @@ from infra.deploy.deployment import deploy
 from infra.local.edge_front import ApiFront, ApiOrigin
 from infra.local.front import serving
 from infra.package import package
-from tests.bench.registries import SLIPWAY, Registry, started_docker_registry
+from tests.bench.registries import SLIPWAY, USER, Registry, started_docker_registry
+from tests.conformance.management import Administrator
+from tests.conformance.registry_process import RunningRegistry
 from tests.emulator import Emulator, start
 from tests.infra import ARCHITECTURE
 
@@ -65,6 +67,7 @@ def deployed(folder: Path) -> Iterator[Deployed]:
         configured = session.client("lambda").get_function_configuration(FunctionName=name)
         host = url.removeprefix("http://")
         registry = Registry(SLIPWAY, host, 0, folder, secret, emulator.pid)
+        Administrator(RunningRegistry(host, USER, secret)).let_pushes_create()
         yield Deployed(emulator, registry, packaged.zip, configured["Environment"]["Variables"] | emulator.environment())
 
 

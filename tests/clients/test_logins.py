@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +11,7 @@ import pytest
 from tests.clients.engines import Docker, running_docker
 from tests.clients.images import PLATFORMS, SourceImage
 from tests.clients.sandbox import Sandbox
+from tests.conformance.management import Administrator
 from tests.conformance.registry_process import RunningRegistry
 
 PASSWORD = "correct: hörse"
@@ -29,17 +26,8 @@ class People:
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None, who: str = "") -> Any:  # noqa: ANN401
         """An answer of the management API, asked by the administrator unless said otherwise."""
-        name, secret = self.secrets[who] if who else (self.registry.user, self.registry.password)
-        basic = base64.b64encode(f"{name}:{secret}".encode()).decode()
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            self.registry.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Basic {basic}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            content = response.read()
-        return json.loads(content) if content else None
+        asking = RunningRegistry(self.registry.host, *self.secrets[who]) if who else self.registry
+        return Administrator(asking).ask(method, path, body)
 
     def prepare(self) -> None:
         self.ask("POST", "/enzi/v0/accounts", {"name": "bob", "password": PASSWORD})

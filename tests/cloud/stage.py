@@ -31,6 +31,8 @@ from infra.package import Package, package
 from tests.cloud.calls import Seen
 from tests.cloud.relay import RelayProcess
 from tests.cloud.s3_front import S3Front, s3_front
+from tests.conformance.management import SETTINGS as SETTINGS_PATH
+from tests.conformance.management import Administrator
 from tests.conformance.registry_process import CACHE, RunningRegistry
 from tests.emulator import Emulator, start
 from tests.infra import ARCHITECTURE
@@ -64,6 +66,8 @@ class Cloud:
     store: dict[str, str] = field(repr=False)
     seconds: float
     seen: list[Seen] = field(default_factory=list, repr=False)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """The registry's settings as they were before anybody chose."""
 
     def client(self, service: str) -> Any:  # noqa: ANN401  # there are no types of clients
         return boto3.client(service, **self.emulator.client_arguments())
@@ -245,6 +249,8 @@ def deployed(folder: Path, **parameters: str) -> Iterator[Cloud]:
         cloud.read_store()
         if "relay" in made.lanes.split(","):
             cloud.start_relay()
+        cloud.defaults.update(Administrator(registry).ask("GET", SETTINGS_PATH))
+        Administrator(registry).let_pushes_create()
         yield cloud
 
 

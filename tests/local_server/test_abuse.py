@@ -61,7 +61,7 @@ def settled(local: Local) -> None:
 def test_a_trailer_is_no_header(local: Local) -> None:
     trailers = b"X-Forwarded-For: 192.0.2.1\r\nAuthorization: Bearer other\r\nHost: elsewhere.test\r\nX-New: 1\r\n"
     event = local.ask("PUT", "/x", CHUNKED, body=b"3\r\nabc\r\n0\r\n" + trailers + b"\r\n").json()
-    assert event["headers"] == {"host": "registry.test", "content-length": "3"}
+    assert event["headers"] == {"host": "registry.test", "content-length": "3", "x-slipway-viewer": "127.0.0.1"}
 
 
 def test_the_headers_are_those_of_the_head_when_a_trailer_comes_later(local: Local) -> None:

@@ -26,7 +26,8 @@ def test_an_event_is_the_gateways(local: Local) -> None:
     assert (event["rawPath"], event["rawQueryString"]) == ("/x/a/b/tags/list", "n=1&n=2&last=%20x")
     assert event["queryStringParameters"] == {"n": "1,2", "last": " x"}
     assert event["cookies"] == ["c=1", "d=2"]
-    assert event["headers"] == {"host": "registry.test", "accept": "a,b", "user-agent": "u"}
+    told = {"host": "registry.test", "accept": "a,b", "user-agent": "u", "x-slipway-viewer": "127.0.0.1"}
+    assert event["headers"] == told
     context = event["requestContext"]
     assert isinstance(context, dict)
     assert context["http"] == {

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from chalicelib.registry import access
-from chalicelib.registry.accounts import MAX_PASSWORD, Account, Accounts
-from chalicelib.registry.ports import Attributes, Key, Table, Update
+from chalicelib.registry.accounts import MAX_PASSWORD, Account, Accounts, Changes
+from chalicelib.registry.errors import (
+    AccountExists,
+    AccountNameInvalid,
+    AccountUnknown,
+    NameReserved,
+    RequestInvalid,
+    VersionMismatch,
+)
+from chalicelib.registry.ports import Attributes, Delete, Key, Put, Table, Update
+from tests.company import PASSWORD, Company, watched
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.plain_hasher import PlainHasher
+from tests.watched_table import interleaved, refusal
 
 
 class House:
@@ -169,3 +180,179 @@ def test_a_hash_is_not_shown_where_an_account_is_printed(house: House) -> None:
     account = house.accounts.read("admin")
     assert isinstance(account, Account)
     assert account.password_hash not in repr(account)
+
+
+# ------------------------------------------------------------------------------------------------------- administrators
+
+
+def two_admins() -> Company:
+    company = Company()
+    company.accounts.ensure_admin(PASSWORD)
+    company.user("boss", is_admin=True)
+    company.user("ann")
+    return company
+
+
+def demote(name: str) -> Callable[[Company], object]:
+    return lambda world: world.accounts.change(name, Changes(is_admin=False))
+
+
+def lock(name: str) -> Callable[[Company], object]:
+    return lambda world: world.accounts.change(name, Changes(is_active=False))
+
+
+def end(name: str) -> Callable[[Company], object]:
+    return lambda world: world.organizations.delete_account(name)
+
+
+@pytest.mark.parametrize("first", [demote("admin"), lock("admin"), end("admin")], ids=["demote", "lock", "delete"])
+@pytest.mark.parametrize("second", [demote("boss"), lock("boss"), end("boss")], ids=["demote", "lock", "delete"])
+def test_two_who_take_each_others_rights_at_once_leave_one(
+    first: Callable[[Company], object], second: Callable[[Company], object]
+) -> None:
+    for world, *refused in interleaved(two_admins, watched, first, lambda world: second(world.another())):
+        assert sorted(refused) == ["", "LastAdmin"]
+        accounts = [world.another().accounts.find(name) for name in ("admin", "boss")]
+        assert [account.is_active and account.is_admin for account in accounts if account].count(True) == 1
+
+
+@pytest.mark.parametrize("deed", [demote("admin"), lock("admin"), end("admin")], ids=["demote", "lock", "delete"])
+def test_the_last_administrator_stays(deed: Callable[[Company], object]) -> None:
+    company = two_admins()
+    lock("boss")(company)
+    company.accounts.create_user("sleeper", "", is_admin=True, is_active=False)
+    assert refusal(lambda: deed(company)) == "LastAdmin"
+    assert company.accounts.change("boss", Changes(is_active=True)).is_admin
+    assert refusal(lambda: deed(company)) == ""
+
+
+def test_many_locked_administrators_hide_none_who_is_not() -> None:
+    company = two_admins()
+    for number in range(45):
+        company.accounts.create_user(f"a{number}", "", is_admin=True, is_active=False)
+    demote("admin")(company)
+    assert refusal(lambda: demote("boss")(company)) == "LastAdmin"
+
+
+def test_the_administrator_of_an_earlier_release_is_listed_and_counts() -> None:
+    company = two_admins()
+    key = Key("account/admin", "account")
+    old = {name: value for name, value in company.stored()[key].items() if name not in {"id", "kind", "version", "full_name"}}
+    company.store.write(Put(key, old))
+    for partition in ("accounts", "admins"):
+        company.store.write(Delete(Key(partition, "admin")))
+    assert refusal(lambda: demote("boss")(company)) == "LastAdmin"
+    assert not company.another().accounts.ensure_admin("another")
+    assert [account.name for account in company.accounts.page("", 10)] == ["admin", "ann", "boss"]
+    demote("boss")(company)
+    assert refusal(lambda: demote("admin")(company)) == "LastAdmin"
+    before = company.table.writes
+    company.accounts.ensure_admin("another")
+    assert company.table.writes == before
+
+
+def test_robots_and_organizations_are_no_administrators() -> None:
+    company = two_admins()
+    acme = company.organization("acme")
+    company.accounts.create_robot(acme, "ci")
+    for name in ("acme", "acme+ci"):
+        with pytest.raises(RequestInvalid):
+            company.accounts.change(name, Changes(is_admin=True))
+        assert not company.accounts.set_password(name, "new")
+    with pytest.raises(RequestInvalid):
+        company.accounts.change("acme", Changes(is_active=False))
+
+
+# ---------------------------------------------------------------------------------------------------------- many, changed
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("admin", NameReserved),
+        ("ANN", AccountExists),
+        ("acme", AccountExists),
+        ("a b", AccountNameInvalid),
+        ("\u212a", AccountNameInvalid),
+    ],
+)
+def test_users_and_organizations_share_their_names(name: str, error: type[Exception]) -> None:
+    company = two_admins()
+    company.organization("acme")
+    with pytest.raises(error):
+        company.accounts.create_user(name, PASSWORD)
+    with pytest.raises(error):
+        company.accounts.create_organization(name)
+
+
+def test_a_version_that_was_overtaken_is_refused() -> None:
+    company = two_admins()
+    company.accounts.change("ann", Changes(full_name="Ann"), 1)
+    for deed in (
+        lambda: company.accounts.change("ann", Changes(is_admin=True), 1),
+        lambda: company.organizations.delete_account("ann", 1),
+    ):
+        with pytest.raises(VersionMismatch):
+            deed()
+    assert not company.accounts.get("ann").is_admin
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_an_account_that_goes_leaves_no_page_short(limit: int) -> None:
+    """Whoever lists takes a short page for the last."""
+    company = Company()
+    for number in range(8):
+        company.user(f"u{number}")
+        if number % 3:
+            company.accounts.begin_deletion(f"u{number}")
+    listed: list[str] = []
+    while page := company.accounts.page(listed[-1] if listed else "", limit):
+        listed += [account.name for account in page]
+        assert len(page) == limit or not company.accounts.page(listed[-1], limit)
+    assert listed == ["u0", "u3", "u6"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "no name", "", "\0", "\ud800"])
+def test_what_is_no_account_is_unknown_whatever_is_to_be_done(name: str) -> None:
+    company = two_admins()
+    with pytest.raises(AccountUnknown):
+        company.accounts.get(name)
+    for deed in (demote(name), end(name)):
+        with pytest.raises(AccountUnknown):
+            deed(company)
+
+
+# ---------------------------------------------------------------------------------------------------------- still active
+
+
+def test_an_account_that_is_locked_or_gone_counts_at_once_here_and_in_five_seconds_elsewhere() -> None:
+    for deed in (lock("ann"), end("ann")):
+        company = two_admins()
+        other = company.another()
+        now = int(company.clock.now().timestamp())
+        assert company.accounts.still_active("ann", now)
+        assert other.accounts.still_active("ann", now)
+        deed(company)
+        assert not company.accounts.still_active("ann", now)
+        company.clock.advance(4.9)
+        assert other.accounts.still_active("ann", now), "for a read less each time"
+        company.clock.advance(0.1)
+        assert not other.accounts.still_active("ann", now)
+
+
+def test_an_account_whose_end_was_begun_is_not_active() -> None:
+    company = two_admins()
+    company.accounts.begin_deletion("ann")
+    assert not company.accounts.still_active("ann", int(company.clock.now().timestamp()))
+    assert company.accounts.authenticate("ann", PASSWORD) is None
+
+
+def test_tokens_of_an_earlier_account_of_the_name_stay_ended() -> None:
+    company = two_admins()
+    issued_at = int(company.clock.now().timestamp())
+    end("ann")(company)
+    company.clock.advance(1)
+    company.user("ann")
+    for instance in (company, company.another()):
+        assert not instance.accounts.still_active("ann", issued_at)
+        assert instance.accounts.still_active("ann", issued_at + 1)

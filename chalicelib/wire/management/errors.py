@@ -17,6 +17,7 @@ CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.MemberUnknown: (404, "NO_SUCH_MEMBER"),
     errors.NameUnknown: (404, "NO_SUCH_REPOSITORY"),
     errors.TokenUnknown: (404, "NO_SUCH_TOKEN"),
+    errors.RuleUnknown: (404, "NO_SUCH_TRUST_RULE"),
     errors.EndpointUnknown: (404, "NO_SUCH_ENDPOINT"),
     errors.Unsupported: (405, "METHOD_NOT_ALLOWED"),
     errors.AccountExists: (409, "ACCOUNT_EXISTS"),

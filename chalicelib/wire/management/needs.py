@@ -18,6 +18,7 @@ from chalicelib.registry.errors import (
     Denied,
     NameInvalid,
     NameUnknown,
+    ParameterInvalid,
     RegistryError,
     Unauthenticated,
 )
@@ -148,9 +149,15 @@ class OfTokenOwner(_Plain):
 
 
 def token_owner(asked: Asked) -> str:
-    """Whose access tokens a request is about. Raises Refused where it may be about none."""
+    """Whose access tokens a request is about. Raises Refused where it may be about none; ParameterInvalid for nobody's."""
+    caller = _signed_in(asked)
+    if "account" not in asked.request.query:
+        return caller.name
     # In a query a + that is not encoded is a space, which is in no name.
-    return asked.request.first("account").replace(" ", "+") or _signed_in(asked).name
+    given = asked.request.first("account").replace(" ", "+")
+    if not given:  # a variable that was not set is not meant to be the own account
+        raise ParameterInvalid("account must be the name of an account", parameter="account")
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def document() -> Node:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "security": [{"basic": []}, {"accessToken": []}],
+        "security": [{"accessToken": []}, {"basic": []}],
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -218,6 +218,7 @@ _REFUSALS: Mapping[int, str] = {
     404: "There is none, or the caller may not know of it.",
     409: "It stands in the way of what there is already.",
     412: "If-Match names another version than the one that there is.",
+    413: "The body has more than 64 KiB.",
     415: "The body is not JSON.",
     429: "Too many requests at once for the same thing, or too many wrong passwords.",
 }
@@ -246,5 +247,5 @@ def _refusals(row: Route) -> Iterator[int]:
     if row.method in {"PATCH", "PUT", "DELETE"}:
         yield 412
     if row.body is not None:
-        yield 415
+        yield from (413, 415)
     yield 429

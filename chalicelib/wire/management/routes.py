@@ -29,6 +29,7 @@ from chalicelib.wire.management import (
     settings,
     team_access,
     teams,
+    trust,
     whoami,
     words,
 )
@@ -171,6 +172,12 @@ ROUTES: Sequence[Route] = (
           robots.Robot, robots.RobotChange, 200, "ROBOT_UPDATE", is_versioned=True),
     Route("DELETE", f"{_ROBOTS}/{{robot}}", _GOVERNS, robots.delete_robot, "Delete a robot",
           status=204, event="ROBOT_DELETE", is_versioned=True),
+    _list(f"{_ROBOTS}/{{robot}}/trust", _GOVERNS, trust.list_rules, trust.TrustRules, "A robot's trust rules"),
+    _get(f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.read_rule, trust.TrustRule, "A trust rule", is_versioned=True),
+    Route("PUT", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.put_rule, "Make a trust rule, or another one over it",
+          trust.TrustRule, trust.NewTrustRule, 200, "TRUST_RULE_PUT", is_versioned=True),
+    Route("DELETE", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.delete_rule, "Take a trust rule away",
+          status=204, event="TRUST_RULE_DELETE", is_versioned=True),
     # --------------------------------------------------------------------------------------------------- repositories
     _get("/api/v0/accounts/{account}/repositoryAccess/{ns}/{repo}", AccessOfAccount(), repositories.read_repository_access,
          repositories.RepositoryAccess, "What an account may do with a repository, and why"),

@@ -10,6 +10,7 @@ from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.federation import TrustRules
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
@@ -30,3 +31,4 @@ class Management:
     rights: Rights
     events: Events
     configuration: Configuration
+    trust: TrustRules

@@ -8,7 +8,7 @@ from chalicelib.registry.errors import ParameterInvalid, VersionMismatch
 from chalicelib.wire.http import Request
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-_VERSION = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_VERSION = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _NO_VERSION = -1
 """What no resource has: a tag that was never given to anybody."""
 
@@ -20,8 +20,10 @@ def etag(version: int) -> str:
 def asked_version(request: Request, *, is_versioned: bool) -> int | None:
     """The version that the resource must have, None for any. Raises ParameterInvalid for what is no single entity tag;
     VersionMismatch for a tag where resources have none."""
+    if "if-match" not in request.headers:
+        return None
     given = request.header("if-match").strip()
-    if given in {"", "*"}:
+    if given == "*":
         return None
     tag = _TAG.fullmatch(given)
     if tag is None:

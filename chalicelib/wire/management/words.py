@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta
 
 from chalicelib.registry.accounts import MAX_PASSWORD
-from chalicelib.registry.names import MAX_ACCOUNT_NAME, MAX_NAME
+from chalicelib.registry.names import MAX_ACCOUNT_NAME
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _FOLDED = r"[A-Za-z0-9]+(?:(?:\.|_|__|-+)[A-Za-z0-9]+)*"
@@ -22,9 +22,7 @@ REPOSITORY_PATTERN = f"^{_COMPONENT}(?:/{_COMPONENT})*$"
 AccountName: TypeAlias = Annotated[
     str, Meta(extra_json_schema={"pattern": ACCOUNT_PATTERN, "minLength": 1, "maxLength": MAX_ACCOUNT_NAME})
 ]
-RepositoryText: TypeAlias = Annotated[
-    str, Meta(extra_json_schema={"pattern": REPOSITORY_PATTERN, "minLength": 1, "maxLength": MAX_NAME - 2})
-]
+RepositoryText: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": REPOSITORY_PATTERN, "minLength": 1})]
 
 Label: TypeAlias = Annotated[str, Meta(max_length=256)]
 """One line that people read."""

@@ -1,0 +1,224 @@
+"""Repositories: their lists never lag, a name passes nothing on, and what was in one is cleared away."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from chalicelib.registry.access import Level
+from chalicelib.registry.errors import NameUnknown, RepositoryExists, VersionMismatch
+from chalicelib.registry.events import Event
+from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.ports import Put
+from chalicelib.registry.records import catalog_key, contents, holder_key, link_key, public_key, repository_key
+from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description
+from tests.company import Company, watched
+from tests.watched_table import Died, die, interleaved, refusal
+
+APP = RepositoryName.parse("acme/app")
+
+
+def small() -> Company:
+    company = Company()
+    acme = company.organization("acme", "ann")
+    company.members(acme, "bob")
+    team = company.team(acme, "devs", "bob")
+    company.teams.grant(acme, team, company.repository("acme/app"), Level.READ_WRITE)
+    return company
+
+
+@pytest.fixture
+def company() -> Company:
+    return small()
+
+
+def test_a_repository_says_what_it_was_given_and_keeps_the_rest(company: Company) -> None:
+    made = company.repositories.create(RepositoryName.parse("acme/new"), Description(PUBLIC, "short", "long"))
+    assert (made.visibility, made.short_description, made.long_description, made.version) == (PUBLIC, "short", "long", 1)
+    changed = company.repositories.change(made.name, Description(short_description=""))
+    assert (changed.visibility, changed.short_description, changed.long_description, changed.version) == (PUBLIC, "", "long", 2)
+    assert company.another().repositories.get(made.name) == changed
+    with pytest.raises(RepositoryExists):
+        company.repositories.create(made.name, Description())
+    for deed in (
+        company.repositories.get,
+        company.repositories.delete,
+        lambda name: company.repositories.change(name, Description()),
+    ):
+        with pytest.raises(NameUnknown):
+            deed(RepositoryName.parse("acme/none"))
+
+
+def lists(company: Company, name: RepositoryName) -> tuple[bool, bool]:
+    """Is it in the list of all repositories, and in that of the public ones?"""
+    stored = company.stored()
+    return catalog_key(name) in stored, public_key(name) in stored
+
+
+def test_the_lists_are_what_the_record_says_whoever_changes_it_at_once() -> None:
+    """One makes it public while another only describes it, makes it private or deletes it."""
+
+    def publish(world: Company) -> None:
+        world.repositories.change(APP, Description(visibility=PUBLIC))
+
+    def describe(world: Company) -> None:
+        world.repositories.change(APP, Description(short_description="described"))
+
+    def hide(world: Company) -> None:
+        world.repositories.change(APP, Description(visibility=PRIVATE))
+
+    def delete(world: Company) -> None:
+        world.repositories.delete(APP)
+
+    deeds = (publish, describe, hide, delete)
+    for outer in deeds:
+        for inner in deeds:
+            for world, *refused in interleaved(small, watched, outer, lambda world, inner=inner: inner(world.another())):  # type: ignore[misc]
+                found = world.another().repositories.find(APP)
+                assert lists(world, APP) == (found is not None, found is not None and found.is_public)
+                assert set(refused) <= {"", "NameUnknown"}
+                if {outer, inner} == {publish, describe}:
+                    assert found is not None
+                    assert (found.is_public, found.short_description) == (True, "described")
+
+
+def test_a_version_that_was_overtaken_is_refused(company: Company) -> None:
+    company.repositories.change(APP, Description(short_description="1"), 1)
+    with pytest.raises(VersionMismatch):
+        company.repositories.change(APP, Description(short_description="2"), 1)
+    with pytest.raises(VersionMismatch):
+        company.repositories.delete(APP, 1)
+    company.repositories.delete(APP, 2)
+
+
+def test_a_version_that_is_overtaken_meanwhile_is_refused() -> None:
+    def overtake(world: Company) -> None:
+        world.another().repositories.change(APP, Description(long_description="first"), 1)
+
+    def change(world: Company) -> None:
+        world.repositories.change(APP, Description(long_description="late"), 1)
+
+    def delete(world: Company) -> None:
+        world.repositories.delete(APP, 1)
+
+    for late in (change, delete):
+        for world, *refused in interleaved(small, watched, late, overtake):
+            assert refused in (["VersionMismatch", ""], ["", "VersionMismatch"], ["", "NameUnknown"])
+            found = world.another().repositories.find(APP)
+            assert refused[0] == "" or (found is not None and found.long_description == "first")
+
+
+def test_what_is_meant_for_a_repository_never_hits_another_of_its_name() -> None:
+    for what in ("change", "delete"):
+        world = small()
+        other = world.another()
+
+        def again(other: Company = other) -> None:
+            other.repositories.delete(APP)
+            other.repositories.create(APP, Description())
+
+        read = world.repositories.get(APP)
+        world.table.before(2, again)
+        if what == "change":
+            world.repositories.change(APP, Description(PUBLIC))  # looked up again, since it was to be whichever has the name
+        else:
+            assert refusal(lambda world=world: world.repositories.delete(APP)) == ""  # type: ignore[misc]
+        found = world.another().repositories.find(APP)
+        assert found is None or found.id != read.id
+        assert lists(world, APP) == (found is not None, found is not None and found.is_public)
+
+
+def test_a_repository_of_the_same_name_inherits_nothing(company: Company) -> None:
+    old = company.repositories.get(APP)
+    company.events.record(Event("MANIFEST_PUSH", "acme/app:1.0"), old.id)
+    company.repositories.change(APP, Description(PUBLIC, "short"))
+    company.repositories.delete(APP)
+    assert company.level("bob", "acme/app") is Level.NONE
+    new = company.repositories.create(APP, Description())
+    assert (new.visibility, new.short_description, new.version) == (PRIVATE, "", 1)
+    assert company.level("bob", "acme/app") is Level.NONE
+    assert company.level("", "acme/app") is Level.NONE
+    assert company.visible("bob") == company.visible("") == []
+    assert company.events.of_repository(new.id, "", 10) == []
+    assert company.teams.on_repository(new) == []
+    assert company.repositories.name_of(old.id) is None
+
+
+# -------------------------------------------------------------------------------------------------------- clearing away
+
+
+def filled(company: Company, count: int) -> str:
+    """A repository's id, with so many blobs and a grant, and the place that holds its bytes shared with another."""
+    repository = company.repositories.get(APP).id
+    for number in range(count):
+        digest = Digest.of(str(number).encode())
+        company.store.write(Put(link_key(repository, digest), {"key": "k"}))
+        company.store.write(Put(holder_key(digest, repository), {"name": str(APP)}))
+        company.store.write(Put(holder_key(digest, "another"), {"name": "other/app"}))
+    return repository
+
+
+def left_of(company: Company, repository: str) -> list[object]:
+    return [key for key, item in company.stored().items() if repository in f"{key}" or item.get("id") == repository]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_what_a_deleted_repository_held_is_cleared_away(company: Company, limit: int) -> None:
+    repository = filled(company, 130)
+    company.repositories.delete(APP)
+    rounds = 0
+    while company.repositories.clear(limit):
+        rounds += 1
+    assert rounds <= 130
+    company.repositories.clear(limit)
+    assert left_of(company, repository) == []
+    assert len([key for key in company.stored() if key.sort == "link/another"]) == 130
+    assert company.repositories.clear(limit) == 0
+
+
+def test_clearing_away_takes_nothing_from_a_repository_of_the_same_name(company: Company) -> None:
+    repository = filled(company, 3)
+    company.repositories.delete(APP)
+    acme = company.organizations.get("acme")
+    team = company.teams.get(acme, "devs")
+    company.teams.grant(acme, team, company.repositories.create(APP, Description()), Level.ADMIN)
+    while company.repositories.clear(10):
+        pass
+    assert left_of(company, repository) == []
+    assert [granted.repository for granted in company.teams.repositories(team, "", 10)] == ["acme/app"]
+    assert company.visible("bob") == ["acme/app"]
+
+
+def test_clearing_away_goes_on_where_it_was_interrupted() -> None:
+    for nth in count(1):
+        world = small()
+        repository = filled(world, 50)
+        world.repositories.delete(APP)
+        world.table.before(nth, die, only_writes=True)
+        try:
+            while world.repositories.clear(20):
+                pass
+            world.repositories.clear(20)
+        except Died:
+            again = world.another()
+            while again.repositories.clear(20):
+                pass
+            again.repositories.clear(20)
+            assert left_of(again, repository) == []
+        else:
+            assert nth > 2
+            return
+
+
+def test_a_repository_of_an_earlier_release_is_changed_and_deleted(company: Company) -> None:
+    """It has neither a version nor descriptions."""
+    key = repository_key(APP)
+    old = {name: value for name, value in company.stored()[key].items() if name in {"id", "visibility", "created_at"}}
+    company.store.write(Put(key, old))
+    assert company.repositories.get(APP).version == 0
+    assert company.repositories.change(APP, Description(PUBLIC), 0).version == 1
+    company.store.write(Put(key, old))
+    company.repositories.delete(APP, 0)
+    assert lists(company, APP) == (False, False)
+    assert contents(str(old["id"])) in {key.partition for key in company.stored()}, "until it is cleared away"

@@ -136,6 +136,7 @@ _WHY = "/api/v0/accounts/{account}/repositoryAccess/{ns}/{repo}"
 _SELF, _ZOE, _CI, _NOBODY = {"name": "{self}"}, {"name": "zoe"}, {"name": "acme%2Bci"}, {"name": "nobody"}
 _NAMED, _PROMOTED = {"fullName": "N"}, {"isAdmin": True}
 _PASSWORDS = {"oldPassword": "{password}", "newPassword": "better"}
+_TRUST = {"issuer": "https://issuer.test", "subject": "repo:acme/*"}
 _LABEL = {"tokenLabel": "made"}
 
 MANAGEMENT: Sequence[Row] = (
@@ -188,6 +189,10 @@ MANAGEMENT: Sequence[Row] = (
     Row("GET", f"{_ROBOTS}/{{robot}}", "owners"),
     Row("PATCH", f"{_ROBOTS}/{{robot}}", "owners", {"description": "d"}),
     Row("DELETE", f"{_ROBOTS}/{{robot}}", "owners"),
+    Row("GET", f"{_ROBOTS}/{{robot}}/trust", "owners"),
+    Row("GET", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", "owners"),
+    Row("PUT", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", "owners", _TRUST),
+    Row("DELETE", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", "owners"),
     Row("GET", _WHY, "why-me"),
     Row("GET", _WHY, "why-zoe", names={"account": "zoe"}),
     Row("GET", _WHY, "why-robot", names={"account": "acme%2Bci"}),

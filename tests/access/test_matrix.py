@@ -145,6 +145,7 @@ def test_distribution(built: World, row: Pull) -> None:
 def _pulled(built: World, row: Pull, state: str, who: str, wanted: str) -> Wrong:
     world = built.fresh() if wanted == "ok" and (row.method not in {"GET", "HEAD"} or "push" in row.grid) else built
     scope = f"repository:acme/{state}:{row.actions}" if "<name>" in row.path else "registry:catalog:*" if row.actions else ""
+    world.bearers[who, scope] = built.bearer(who, scope)
     url, body, media_type = _asked(world, row, state, who, scope)
     world.changed()
     answer = world.pull_or_push(who, row.method, url, scope, body, content_type=media_type)

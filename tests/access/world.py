@@ -109,10 +109,10 @@ class World:
         return world
 
     def fresh(self) -> World:
-        """The same once more, to be changed; what is stored is copied, time and keys are shared."""
+        """The same once more, to be changed; what is stored is copied, keys and blobs are shared."""
         table = self.table.copied()
-        surface = _surface(table, self.surface.clock, self.log, like=self.surface)
-        return replace(self, surface=surface, table=table)
+        surface = _surface(table, FrozenClock(self.surface.clock.moment), self.log, like=self.surface)
+        return replace(self, surface=surface, table=table, callers={**self.callers}, bearers={**self.bearers})
 
     def changed(self) -> list[Key]:
         """What was written since this was last asked; without events, and without what is noted of who signs in."""
@@ -204,6 +204,10 @@ class World:
         self.callers["narrow-admin"] = Who("admin", self._made("admin", limits=pull))
         for name in ("stranger", "outsider", "member", "olga", "zoe", "other+ci", *TEAMS):
             self._made(name)
+        for org, who in (("acme", "owner"), ("other", "outsider")):
+            rule = {"issuer": "https://issuer.test", "subject": "repo:acme/app"}
+            made = self.ask(who, "PUT", f"/api/v0/accounts/{org}/robots/ci/trust/main", rule)
+            assert made.status == 200, made.body
         self.surface.accounts.change("locked", Changes(is_active=False))
         self.surface.clock.advance(120)
 

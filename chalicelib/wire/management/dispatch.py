@@ -48,10 +48,10 @@ def _managed(request: Request, services: Management) -> Response:
         call = _call(match, asked)
         given = match.route.endpoint(call)
     except Refused as refused:
-        _record_denial(match, asked)
+        _record_denial(match, asked, refused.error)
         raise refused.error from None
-    except Denied:
-        _record_denial(match, asked)
+    except Denied as denied:
+        _record_denial(match, asked, denied)
         raise
     _record(match, call, given)
     return _response(match.route, given)
@@ -106,14 +106,16 @@ def _record(match: Match, call: Call, given: Answer) -> None:
     _write(call.services, event, given.repository)
 
 
-def _record_denial(match: Match, asked: Asked) -> None:
-    """Also of who was told that there is no such thing: whether there is makes no difference here."""
+def _record_denial(match: Match, asked: Asked, error: RegistryError) -> None:
+    """With the reason as the caller hears it. Also of who was told that there is no such thing: whether there is makes no
+    difference here."""
     if not match.route.event or asked.caller is None:
         return
     actor = actor_of(asked.request, asked.caller)
     is_token = isinstance(match.route.needs, OfTokenOwner) and asked.caller.limits is None
     about = token_owner(asked) if is_token else _object(match.names)
-    event = Event(match.route.event, about, actor, DENIED, _detail(match.names))
+    detail = {**_detail(match.names), "reason": str(error.detail.get("reason") or error)}
+    event = Event(match.route.event, about, actor, DENIED, detail)
     _write(asked.services, event, _repository_id(asked))
 
 

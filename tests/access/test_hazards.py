@@ -367,6 +367,28 @@ def test_access_tokens_that_are_no_good_are_refused_alike(world: World) -> None:
     assert answers[0].status == 401
 
 
+def test_what_an_account_may_with_one_s_own_repository_does_not_tell_whether_there_is_such_an_account(world: World) -> None:
+    """Everybody has a namespace, and so a repository whose access is theirs to manage."""
+    told(world.ask("stranger", "POST", "/api/v0/repositories/stranger", {"name": "app"}))
+    names = ("nobody", "zoe", "locked", "other", "other+ci", "other+none")
+    for visibility in ("private", "public"):
+        told(world.ask("stranger", "PATCH", "/api/v0/repositories/stranger/app", {"visibility": visibility}))
+        urls = [f"/api/v0/accounts/{quote(name, safe='')}/repositoryAccess/stranger/app" for name in names]
+        assert same(*(world.ask("stranger", "GET", url) for url in urls))
+
+
+def test_an_access_token_is_good_under_its_own_account_s_name_only(world: World) -> None:
+    robot, made = world.callers["robot"].secret, told(world.ask("stranger", "POST", "/api/v0/api_tokens", {"tokenLabel": "x"}))
+    answers = []
+    for name, secret in (
+        ("zoe", made["token"]), ("admin", made["token"]), ("nobody", made["token"]), ("acme", robot), ("other+ci", robot),
+        ("stranger", made["hashedToken"]), ("stranger", f"slt_{made['hashedToken']}"), ("stranger", made["token"].swapcase()),
+    ):  # fmt: skip
+        answers.append(world.surface.send("GET", "/api/v0/whoami", authorization=Who(name, secret).basic))
+    assert same(*answers)
+    assert answers[0].status == 401
+
+
 # ------------------------------------------------------------------------------------------------- privileged fields
 
 PRIVILEGED: Mapping[str, object] = {
@@ -652,6 +674,34 @@ def test_a_token_that_is_switched_off_or_deleted_is_out_at_once(world: World) ->
         assert world.surface.send("GET", "/api/v0/whoami", authorization=bearer).status == 200
         told(world.ask("stranger", method, f"/api/v0/api_tokens/{made['id']}", body))
         assert world.surface.send("GET", "/api/v0/whoami", authorization=bearer).status == 401
+
+
+@pytest.mark.parametrize("end", ["switched off", "deleted", "expired", "locked", "account deleted"])
+def test_a_refresh_token_ends_with_the_access_token_that_it_was_given_for(world: World, end: str) -> None:
+    world.callers["zoe"] = Who("zoe", PASSWORD)
+    in_an_hour = {"expiresAt": "2026-01-01T01:00:00Z"} if end == "expired" else {}
+    made = told(world.ask("zoe", "POST", "/api/v0/api_tokens", {"tokenLabel": "x", **in_an_hour}))
+    url = "/auth/token?offline_token=true&client_id=x"
+    refresh = told(world.surface.send("GET", url, authorization=Who("zoe", made["token"]).basic))["refresh_token"]
+    form = f"grant_type=refresh_token&service=registry.test:5000&client_id=x&refresh_token={refresh}".encode()
+
+    def status() -> int:
+        return world.surface.send("POST", "/auth/token", form, content_type="application/x-www-form-urlencoded").status
+
+    assert status() == 200
+    token = f"/api/v0/api_tokens/{made['id']}"
+    match end:
+        case "switched off":
+            told(world.ask("zoe", "PATCH", token, {"isActive": False}))
+        case "deleted":
+            told(world.ask("zoe", "DELETE", token))
+        case "expired":
+            world.surface.clock.advance(3600)
+        case "locked":
+            told(world.ask("admin", "PATCH", "/enzi/v0/accounts/zoe", {"isActive": False}))
+        case _:
+            told(world.ask("admin", "DELETE", "/enzi/v0/accounts/zoe"))
+    assert status() == 401
 
 
 # ------------------------------------------------------------------------------------------------ paging and versions

@@ -216,12 +216,14 @@ def _is_as(wanted: str, answer: Response) -> bool:
 
 
 def _leaks(world: World, answer: Response, what: str, shows: str) -> Wrong:
-    """Secrets in an answer, but the one that it ``shows``, and in what was recorded of it."""
+    """Secrets in an answer, but the one that it ``shows``, and in what was recorded of it. Hashes of access tokens are told only
+    of access tokens."""
     text = answer.body.decode("utf-8", "replace")
     if shows and text.startswith("{"):
         told = json.loads(text)
         text = json.dumps({name: value for name, value in told.items() if name not in {shows, "access_token"}})
     found = _secrets(world, [text, *map(str, answer.headers.values()), *world.recorded()])
+    found += [] if "/api_tokens" in what else [hashed for hashed in world.hashes if hashed in text]
     return [f"{what} tells {secret}" for secret in found]
 
 

@@ -87,7 +87,7 @@ class World:
     """The organizations ``acme`` and ``other``, and the repositories ``acme/private`` and ``acme/public``.
 
     ``callers`` has each kind of caller by name, ``tokens`` the id of an access token of each account, by its name.
-    The user ``zoe`` has no part in anything, and no caller is her.
+    ``secrets`` are all passwords and tokens, ``hashes`` those of access tokens. The user ``zoe`` has no part in anything, and no caller is her.
     """
 
     surface: Surface
@@ -96,6 +96,7 @@ class World:
     callers: dict[str, Who] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    hashes: set[str] = field(default_factory=set)
     bearers: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
     @classmethod
@@ -216,6 +217,7 @@ class World:
         made, secret = self.surface.access_tokens.create(account, "planted", expires_at=expires_at, limits=limits)
         self.tokens[name] = made.id
         self.secrets.add(secret)
+        self.hashes.add(made.hashed)
         return secret
 
 

@@ -204,7 +204,7 @@ class OfNamespace(_Plain):
 @dataclass(frozen=True, slots=True)
 class AccessOfAccount(_Plain):
     """May know what ``{account}`` may do with ``{ns}/{repo}``: the account itself, who may act for it, and who manages the
-    access to the repository. To the latter an account that is not there is one that was granted nothing."""
+    access to the repository. To the latter an account that is not there, or is locked, is one that was granted nothing."""
 
     def permit(self, asked: Asked) -> Permitted:
         caller = _signed_in(asked)
@@ -218,7 +218,7 @@ class AccessOfAccount(_Plain):
         verdict = asked.services.rights.decide(caller, Operation.MANAGE_ACCESS, name)
         if not verdict.allowed:
             raise Refused(_hidden_or_denied(caller, whom, given, verdict))
-        return Permitted(account=found, repository=name)
+        return Permitted(account=found if found is not None and found.is_active else None, repository=name)
 
 
 def repository_in(names: Mapping[str, str]) -> RepositoryName:

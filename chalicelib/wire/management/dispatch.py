@@ -34,7 +34,7 @@ def answer(request: Request, services: Management) -> Response:
 
 
 def _managed(request: Request, services: Management) -> Response:
-    caller = authenticated(request, services.credentials)
+    caller = authenticated(request, services.credentials, services.refresh_tokens)
     try:
         if "%2f" in request.raw_path.lower():  # decoded it would be another path than the one that a front looked at
             raise ParameterInvalid("the path holds an encoded slash", parameter="path")

@@ -258,11 +258,16 @@ def tokens() -> Tokens:
 
 
 @cache
+def refresh_tokens() -> RefreshTokens:
+    return RefreshTokens(table(), accounts(), clock(), settings().service)
+
+
+@cache
 def token_services() -> TokenServices:
     return TokenServices(
         credentials=credentials(),
         tokens=tokens(),
-        refresh_tokens=RefreshTokens(table(), accounts(), clock(), settings().service),
+        refresh_tokens=refresh_tokens(),
         rights=rights(),
         realm=settings().realm,
         federation=federation,
@@ -304,6 +309,7 @@ def management() -> Management:
     return Management(
         credentials=credentials(),
         access_tokens=access_tokens(),
+        refresh_tokens=refresh_tokens(),
         accounts=accounts(),
         organizations=organizations(),
         teams=Teams(table(), accounts(), clock()),

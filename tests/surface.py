@@ -158,10 +158,11 @@ class Surface:
             issuer=URL, service=SERVICE, signer=ring, verifier=ring, keys=ring, accounts=self.accounts, clock=self.clock
         )
         self.trust_rules = TrustRules(self.table, self.clock)
+        self.refresh_tokens = RefreshTokens(self.table, self.accounts, self.clock, SERVICE)
         services = TokenServices(
             credentials=self.credentials_of,
             tokens=self.tokens,
-            refresh_tokens=RefreshTokens(self.table, self.accounts, self.clock, SERVICE),
+            refresh_tokens=self.refresh_tokens,
             rights=self.registry.rights,
             realm=f"{URL}/auth/token",
             federation=self.federation,
@@ -173,6 +174,7 @@ class Surface:
         self.management = Management(
             credentials=self.credentials_of,
             access_tokens=self.access_tokens,
+            refresh_tokens=self.refresh_tokens,
             accounts=self.accounts,
             organizations=self.organizations,
             teams=self.teams,

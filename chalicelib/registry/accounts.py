@@ -422,11 +422,11 @@ class Accounts:
         account = self.read(name)
         return None if account is None else account.identity
 
-    def still_active(self, name: str, issued_at: int) -> bool:
-        """Is the account that a token was issued for at that time (seconds since the epoch) still there and active, as of some
-        seconds ago at most? What this instance changed itself counts at once."""
+    def still_active(self, name: str, identity: str) -> bool:
+        """Is the account of that name and id still there and active, as of some seconds ago at most? What this instance changed
+        itself counts at once."""
         account = self._recent(name)
-        return account is not None and account.is_active and account.created_at <= issued_at
+        return account is not None and account.is_active and account.id == identity
 
     def recent(self, name: str) -> access.Account | None:
         """The account as far as decisions go, as it was some seconds ago at most, or None."""

@@ -76,8 +76,8 @@ class Rights(Protocol):
 class StillActive(Protocol):
     """Knows which accounts are still there."""
 
-    def still_active(self, name: str, issued_at: int) -> bool:
-        """Whether the account that a token was issued for at that time may still use it."""
+    def still_active(self, name: str, identity: str) -> bool:
+        """Whether the account of that name and id may still use its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ class Tokens:
             "nbf": issued_at,
             "iat": issued_at,
             "jti": secrets.token_hex(16),
+            "account_id": "" if account is None else account.id,
             "access": [],
             "refused": [],
         }
@@ -203,7 +204,7 @@ class Tokens:
             raise Unauthenticated("the token has expired")
         if now < max(claims.not_before, claims.issued_at) - LEEWAY:
             raise Unauthenticated("the token is not valid yet")
-        if claims.caller.account and not self._accounts.still_active(claims.caller.account, claims.issued_at):
+        if claims.caller.account and not self._accounts.still_active(claims.caller.account, claims.identity):
             raise Unauthenticated("the account is gone or locked")
         return claims.caller
 
@@ -223,6 +224,7 @@ class _Claims:
     expires_at: int
     not_before: int
     issued_at: int
+    identity: str
     caller: access.Caller
 
 
@@ -236,6 +238,7 @@ def _claims(payload: bytes) -> _Claims:
             expires_at=int(claims["exp"]),
             not_before=int(claims["nbf"]),
             issued_at=int(claims["iat"]),
+            identity=str(claims["account_id"]),
             caller=access.Caller(
                 str(claims["sub"]),
                 tuple(_grants(claims["access"])),

@@ -62,13 +62,13 @@ end/public          401  403  403  403  403  403  ok   403  403  ok   ok   403  
 end/absent          401  404  404  404  404  404  404  404  404  ok   ok   404  403   403   ok   401  401
 why-me/private      401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
 why-me/public       401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
-why-me/absent       401  ok   ok   ok   ok   ok   ok   ok   ok   404  404  ok   403   403   404  401  401
+why-me/absent       401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
 why-zoe/private     401  404  404  404  404  404  ok   404  404  ok   ok   404  403   403   ok   401  401
 why-zoe/public      401  404  404  404  404  404  ok   404  404  ok   ok   404  403   403   ok   401  401
-why-zoe/absent      401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
+why-zoe/absent      401  404  404  404  404  404  404  404  404  ok   ok   404  403   403   ok   401  401
 why-robot/private   401  404  404  403  403  403  ok   403  403  ok   ok   ok   403   403   ok   401  401
 why-robot/public    401  404  404  403  403  403  ok   403  403  ok   ok   ok   403   403   ok   401  401
-why-robot/absent    401  404  404  403  403  403  403  403  403  404  404  ok   403   403   404  401  401
+why-robot/absent    401  404  404  403  403  403  403  403  403  ok   ok   ok   403   403   ok   401  401
 
 catalog             403  403  403  403  403  403  403  403  403  403  403  403  403   403   ok   401  401
 pull/private        403  403  403  403  ok   ok   ok   ok   ok   ok   ok   ok   ok    ok    ok   401  401

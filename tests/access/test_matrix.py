@@ -216,8 +216,8 @@ def _is_as(wanted: str, answer: Response) -> bool:
 
 
 def _leaks(world: World, answer: Response, what: str, shows: str) -> Wrong:
-    """Secrets in an answer, but the one that it ``shows``, and in what was recorded of it. Hashes of access tokens are told only
-    of access tokens."""
+    """Secrets in an answer, but the one that it ``shows``, and in what was recorded of it; hashes of access tokens
+    too, where it is not about those."""
     text = answer.body.decode("utf-8", "replace")
     if shows and text.startswith("{"):
         told = json.loads(text)

@@ -87,7 +87,8 @@ class World:
     """The organizations ``acme`` and ``other``, and the repositories ``acme/private`` and ``acme/public``.
 
     ``callers`` has each kind of caller by name, ``tokens`` the id of an access token of each account, by its name.
-    ``secrets`` are all passwords and tokens, ``hashes`` those of access tokens. The user ``zoe`` has no part in anything, and no caller is her.
+    ``secrets`` are all passwords and tokens, ``hashes`` those of access tokens. The user ``zoe`` has no part in anything,
+    and no caller is her.
     """
 
     surface: Surface

@@ -115,6 +115,7 @@ def test_a_token_says_who_and_what_and_for_whom() -> None:
     assert claims == {
         "iss": "https://registry.test",
         "sub": "user",
+        "account_id": "",
         "aud": "registry.test",
         "exp": now + 300,
         "nbf": now,

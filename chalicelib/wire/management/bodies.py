@@ -54,11 +54,31 @@ def decoded(request: Request, kind: type[Struct], *, may_be_empty: bool) -> Stru
     return body
 
 
+_CHOICES = frozenset({"accessLevel", "visibility"})
+"""Fields that hold one of a few words."""
+
+
 def fields_of(body: Struct | None) -> Sequence[str]:
     """The fields in which a body says something of its own, as JSON names them."""
     if body is None:
         return ()
     return [field.encode_name for field in structs.fields(body) if getattr(body, field.name) != field.default]
+
+
+def changes_of(body: Struct | None) -> Sequence[str]:
+    """The same with what each field is set to, where that can be no secret and no text of any length: ``isAdmin=true``."""
+    if body is None:
+        return ()
+    values = {field.encode_name: getattr(body, field.name) for field in structs.fields(body)}
+    return [f"{name}={_shown(values[name])}" if _is_shown(name, values[name]) else name for name in fields_of(body)]
+
+
+def _is_shown(name: str, value: object) -> bool:
+    return name in _CHOICES or isinstance(value, bool | int)
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""Who calls the management API: Basic credentials (RFC 7617) or an access token (RFC 6750), proven at each call."""
+"""Who calls the management API: Basic credentials (RFC 7617), an access or a refresh token (RFC 6750), proven at each call."""
 
 from __future__ import annotations
 
@@ -28,9 +28,18 @@ class Authenticator(Protocol):
     def by_token(self, secret: str) -> Proven | None: ...
 
 
-def authenticated(request: Request, credentials: Authenticator) -> Account | None:
+class RefreshSource(Protocol):
+    """Knows whom a refresh token stands for; ``registry.refresh_tokens.RefreshTokens``."""
+
+    def exchange(self, token: str) -> Proven | None: ...
+
+
+def authenticated(request: Request, credentials: Authenticator, refresh_tokens: RefreshSource) -> Account | None:
     """The account that calls, narrowed as its access token is; None without any credentials. Raises Unauthenticated,
-    TooManyAttempts."""
+    TooManyAttempts, Busy.
+
+    A refresh token is taken too: it is all that docker keeps of a login where it asks for one.
+    """
     if "authorization" not in request.headers:
         return None
     scheme, _, value = request.header("authorization").strip().partition(" ")
@@ -40,7 +49,7 @@ def authenticated(request: Request, credentials: Authenticator) -> Account | Non
         case "basic":
             proven = _by_basic(value, address_of(request), credentials)
         case "bearer":
-            proven = credentials.by_token(value.strip())
+            proven = credentials.by_token(value.strip()) or refresh_tokens.exchange(value.strip())
         case _:
             raise Unauthenticated("this endpoint takes Basic credentials, or an access token as Bearer")
     if proven is None:

@@ -12,7 +12,7 @@ from chalicelib.registry.events import DENIED, DONE, Event
 from chalicelib.registry.names import RepositoryName
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.management import openapi
-from chalicelib.wire.management.bodies import decoded, fields_of
+from chalicelib.wire.management.bodies import changes_of, decoded, fields_of
 from chalicelib.wire.management.call import Answer, Call, actor_of
 from chalicelib.wire.management.credentials import authenticated
 from chalicelib.wire.management.errors import refusal
@@ -34,7 +34,7 @@ def answer(request: Request, services: Management) -> Response:
 
 
 def _managed(request: Request, services: Management) -> Response:
-    caller = authenticated(request, services.credentials)
+    caller = authenticated(request, services.credentials, services.refresh_tokens)
     try:
         if "%2f" in request.raw_path.lower():  # decoded it would be another path than the one that a front looked at
             raise ParameterInvalid("the path holds an encoded slash", parameter="path")
@@ -100,22 +100,21 @@ def _response(route: Route, given: Answer) -> Response:
 def _record(match: Match, call: Call, given: Answer) -> None:
     if not match.route.event or given.is_recorded:
         return
-    fields = ",".join(fields_of(call.body))
+    fields = ",".join(changes_of(call.body))
     detail = {**_detail(match.names), **given.detail, **({"fields": fields} if fields else {})}
     event = Event(match.route.event, given.object or _object(match.names), call.actor, DONE, detail)
     _write(call.services, event, given.repository)
 
 
 def _record_denial(match: Match, asked: Asked, error: RegistryError) -> None:
-    """With the reason as the caller hears it. Also of who was told that there is no such thing: whether there is makes no
-    difference here."""
+    """Also of who was told that there is no such thing: whether there is makes no difference here."""
     if not match.route.event or asked.caller is None:
         return
     actor = actor_of(asked.request, asked.caller)
     is_token = isinstance(match.route.needs, OfTokenOwner) and asked.caller.limits is None
     about = token_owner(asked) if is_token else _object(match.names)
-    detail = {**_detail(match.names), "reason": str(error.detail.get("reason") or error)}
-    event = Event(match.route.event, about, actor, DENIED, detail)
+    reason = str(error.detail.get("reason", error))
+    event = Event(match.route.event, about, actor, DENIED, {**_detail(match.names), "reason": reason})
     _write(asked.services, event, _repository_id(asked))
 
 

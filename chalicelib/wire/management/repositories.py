@@ -131,12 +131,9 @@ def delete_repository(call: Call) -> Answer:
 
 
 def read_repository_access(call: Call) -> Answer:
-    """What the account in the path may do with the repository, and why. Raises NameUnknown where the caller may know that there
-    is no such repository; elsewhere it is one that the account was granted nothing on."""
+    """What the account in the path may do with the repository, and why; also with one that is not there, which a push may make.
+    One that the account may not see is answered in the same words."""
     services, name = call.services, call.repository
-    may_know = services.rights.decide(call.caller, Operation.VIEW, name).allowed
-    if may_know and services.repositories.find(name) is None:
-        raise NameUnknown(str(name))
     account = call.permitted.account
     identity = account.identity if account is not None else access.Account(call.names["account"])
     where = services.rights.where(identity, name)

@@ -12,6 +12,7 @@ from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.federation import TrustRules
 from chalicelib.registry.organizations import Organizations
+from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
@@ -23,6 +24,7 @@ class Management:
 
     credentials: Credentials
     access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
     accounts: Accounts
     organizations: Organizations
     teams: Teams

@@ -42,6 +42,15 @@ def test_a_password_or_an_access_token_in_either_form(surface: Surface) -> None:
         assert see(surface, authorization).status == 200
 
 
+def test_a_refresh_token_which_is_all_that_docker_keeps(surface: Surface) -> None:
+    signed_in = surface.credentials_of.authenticate("bob", PASSWORD, "")
+    assert signed_in is not None
+    refresh = surface.refresh_tokens.issue(signed_in, "docker")
+    assert see(surface, f"Bearer {refresh}").status == 200
+    surface.accounts.set_password("bob", "another")
+    assert see(surface, f"Bearer {refresh}").status == 401
+
+
 def test_a_token_of_another_s_name_of_nobody_or_of_the_registry_is_none(surface: Surface) -> None:
     secret = token(surface)
     jwt = surface.token("repository:bob/app:pull")

@@ -72,5 +72,7 @@ def test_changes_and_tries_are_recorded(house: House) -> None:
     house.expect(200, "PUT", f"{MEMBERS}/bob", {"isAdmin": True}, by="olga")
     told = house.events("MEMBER_PUT")
     assert sorted((event["actor"], event["result"]) for event in told) == [("mia", "denied"), ("olga", "done")]
+    denied = next(event for event in told if event["result"] == "denied")
+    assert denied["detail"] == {"user": "bob", "reason": "only admins of the organization may do this"}
     done = next(event for event in told if event["result"] == "done")
-    assert (done["object"], done["detail"]) == ("acme", {"user": "bob", "fields": "isAdmin"})
+    assert (done["object"], done["detail"]) == ("acme", {"user": "bob", "fields": "isAdmin=true"})

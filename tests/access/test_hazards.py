@@ -597,6 +597,10 @@ def test_a_narrowed_token_stays_narrow_through_a_refresh_token(world: World) -> 
         "POST", "/auth/token", f"{form}&scope={PUSH}".encode(), content_type="application/x-www-form-urlencoded"
     )
     assert told(answer)["scope"] == PULL
+    bearer = f"Bearer {first['refresh_token']}"
+    assert told(world.surface.send("GET", "/api/v0/whoami", authorization=bearer))["narrowed"]["actions"] == ["pull"]
+    for method, url in (("GET", "/api/v0/api_tokens"), ("GET", "/api/v0/meta/settings"), ("DELETE", APP)):
+        assert world.surface.send(method, url, authorization=bearer).status == 403
 
 
 def test_a_narrowed_token_mounts_from_nowhere_else(world: World) -> None:
@@ -686,7 +690,9 @@ def test_a_refresh_token_ends_with_the_access_token_that_it_was_given_for(world:
     form = f"grant_type=refresh_token&service=registry.test:5000&client_id=x&refresh_token={refresh}".encode()
 
     def status() -> int:
-        return world.surface.send("POST", "/auth/token", form, content_type="application/x-www-form-urlencoded").status
+        told = world.surface.send("POST", "/auth/token", form, content_type="application/x-www-form-urlencoded").status
+        assert world.surface.send("GET", "/api/v0/whoami", authorization=f"Bearer {refresh}").status == told
+        return told
 
     assert status() == 200
     token = f"/api/v0/api_tokens/{made['id']}"

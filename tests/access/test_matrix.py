@@ -228,6 +228,7 @@ def _leaks(world: World, answer: Response, what: str, shows: str) -> Wrong:
 
 
 def _secrets(world: World, texts: Iterable[str]) -> list[str]:
-    """A password's hash begins with "plain$" here."""
+    """A password's hash begins with "plain$" here; credentials are secrets too as a header has them."""
     told = "\n".join(texts)
-    return [secret for secret in {*world.secrets, "plain$"} if secret in told]
+    headers = {caller.basic.removeprefix("Basic ") for caller in world.callers.values() if caller.name}
+    return [secret for secret in {*world.secrets, *headers, "plain$"} if secret in told]

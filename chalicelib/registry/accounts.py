@@ -172,11 +172,13 @@ class Accounts:
     # -------------------------------------------------------------------------------------------------------- making
 
     def ensure_admin(self, password: str) -> bool:
-        """Make the account ``admin`` unless it exists, whatever its password; True if it was made now.
+        """Make the account ``admin`` unless it exists, whatever its password, or another administrator does; True if it was made
+        now. One that was deleted thus does not come back with the password that it began with.
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """
-        if self.read(ADMIN) is not None:  # saves a hash on all but the first start
+        # Both also save a hash on all but the first start.
+        if self.read(ADMIN) is not None or self._table.query(ADMINS_PARTITION, limit=1):
             return False
         try:
             self._create(ADMIN, Kind.USER, {"is_admin": True, **self._credentials(password)})

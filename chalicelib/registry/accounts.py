@@ -172,8 +172,8 @@ class Accounts:
     # -------------------------------------------------------------------------------------------------------- making
 
     def ensure_admin(self, password: str) -> bool:
-        """Make the account ``admin`` unless it exists, whatever its password, or another administrator does; True if it was made
-        now. One that was deleted thus does not come back with the password that it began with.
+        """Make the account ``admin`` unless it exists, whatever its password, or another administrator does; True if it was
+        made now. One that was deleted thus does not come back with the password that it began with.
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """

@@ -29,7 +29,7 @@ ISSUER, SERVICE = "https://registry.test", "registry.test"
 class EverybodyStays:
     """No account is ever deleted or locked."""
 
-    def still_active(self, name: str, issued_at: int) -> bool:
+    def still_active(self, name: str, issued_at: int, identity: str) -> bool:
         return True
 
 

@@ -406,11 +406,14 @@ class Accounts:
         account = self.read(name)
         return None if account is None else account.identity
 
-    def still_active(self, name: str, issued_at: int) -> bool:
+    def still_active(self, name: str, issued_at: int, identity: str) -> bool:
         """Is the account that a token was issued for at that time (seconds since the epoch) still there and active, as of some
-        seconds ago at most? What this instance changed itself counts at once."""
+        seconds ago at most? What this instance changed itself counts at once. ``identity`` is the account's id, "" for one that
+        the token does not say: then another one of the name that was made in the same second cannot be told from it."""
         account = self._recent(name)
-        return account is not None and account.is_active and account.created_at <= issued_at
+        if account is None or not account.is_active or identity not in {"", account.id}:
+            return False
+        return account.created_at <= issued_at
 
     def recent(self, name: str) -> access.Account | None:
         """The account as far as decisions go, as it was some seconds ago at most, or None."""

@@ -76,8 +76,9 @@ class Rights(Protocol):
 class StillActive(Protocol):
     """Knows which accounts are still there."""
 
-    def still_active(self, name: str, issued_at: int) -> bool:
-        """Whether the account that a token was issued for at that time may still use it."""
+    def still_active(self, name: str, issued_at: int, identity: str) -> bool:
+        """Whether the account that a token was issued for at that time may still use it. ``identity`` is the account's id, ""
+        for one that the token does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class Tokens:
             "access": [],
             "refused": [],
         }
+        if account is not None and account.id:
+            claims["account_id"] = account.id
         if account is not None and account.limits is not None:
             claims["limits"] = _limits_claim(account.limits)
         fitting = _fit(decision, self._signer.room(MAX_TOKEN) - len(_json(claims)))
@@ -203,7 +206,8 @@ class Tokens:
             raise Unauthenticated("the token has expired")
         if now < max(claims.not_before, claims.issued_at) - LEEWAY:
             raise Unauthenticated("the token is not valid yet")
-        if claims.caller.account and not self._accounts.still_active(claims.caller.account, claims.issued_at):
+        name = claims.caller.account
+        if name and not self._accounts.still_active(name, claims.issued_at, claims.account_id):
             raise Unauthenticated("the account is gone or locked")
         return claims.caller
 
@@ -223,6 +227,7 @@ class _Claims:
     expires_at: int
     not_before: int
     issued_at: int
+    account_id: str
     caller: access.Caller
 
 
@@ -236,6 +241,7 @@ def _claims(payload: bytes) -> _Claims:
             expires_at=int(claims["exp"]),
             not_before=int(claims["nbf"]),
             issued_at=int(claims["iat"]),
+            account_id=str(claims.get("account_id", "")),
             caller=access.Caller(
                 str(claims["sub"]),
                 tuple(_grants(claims["access"])),

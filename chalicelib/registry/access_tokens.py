@@ -78,6 +78,9 @@ MAX_PATTERN_CHARACTERS = 1_000
 
 _ID = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 
+_LAST_MOMENT = 253_402_300_799
+"""The end of the year 9999, in seconds since the epoch: RFC 3339 writes no later time, so no token ends after it."""
+
 _USED_SECONDS = 60
 """``last_used`` is as exact as this."""
 
@@ -122,6 +125,8 @@ class AccessTokens:
             raise RequestInvalid("an organization does not sign in: make a robot")
         if expires_at is not None and expires_at <= now:
             raise RequestInvalid("the access token would have expired already")
+        if expires_at is not None and expires_at > _LAST_MOMENT:
+            raise RequestInvalid("an access token ends within the year 9999 of UTC, or never")
         secret = ACCESS_TOKEN_PREFIX + secrets.token_urlsafe(32)
         # The time comes first, so that lists are in the order in which tokens were made.
         identity = f"{now:010x}{secrets.token_hex(7)}"

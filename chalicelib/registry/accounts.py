@@ -172,13 +172,16 @@ class Accounts:
     # -------------------------------------------------------------------------------------------------------- making
 
     def ensure_admin(self, password: str) -> bool:
-        """Make the account ``admin`` unless it exists, whatever its password; True if it was made now.
+        """Make the account ``admin`` unless it exists, whatever its password, or another administrator does; True if it was
+        made now. One that was deleted thus does not come back with the password that it began with.
 
         Raises ValueError for a password that is empty or longer than MAX_PASSWORD; Busy.
         """
         account = self.read(ADMIN)
         if account is not None:  # saves a hash on all but the first start
             self._list(account)
+            return False
+        if self._table.query(ADMINS_PARTITION, limit=1):  # somebody else administers, and deleted it
             return False
         try:
             self._create(ADMIN, Kind.USER, {"is_admin": True, **self._credentials(password)})
@@ -190,14 +193,10 @@ class Accounts:
         """Put an account that an earlier release made on the lists, which there were none of."""
         if account.id != account.name or self._table.get(accounts_key(account.name)) is not None:
             return
-        listed = {"kind": account.kind.value, "is_admin": account.is_admin}
-        writes: list[Write] = [
-            Check(account_key(account.name), _as_read(account)),
-            Put(accounts_key(account.name), listed),
-            *([Put(admins_key(account.name), {})] if account.is_admin else []),
-        ]
-        with suppress(ConditionFailed):  # it was changed meanwhile: it is listed by that, or by the next start
-            settled(lambda: self._table.transact(writes))
+        # Should it be changed meanwhile, this is at worst a name too many: what lists name is read before it counts.
+        writes: list[Write] = [Put(accounts_key(account.name), {"kind": account.kind.value, "is_admin": account.is_admin})]
+        writes += [Put(admins_key(account.name), {})] if account.is_admin else []
+        settled(lambda: self._table.transact(writes))
 
     def create_user(
         self, name: str, password: str, *, full_name: str = "", is_admin: bool = False, is_active: bool = True

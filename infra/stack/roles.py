@@ -83,7 +83,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (attribute("WrappingKey", "Arn"), ("kms:Encrypt",)),
     ),
     "ensure_admin": (
-        (_TABLE, ("dynamodb:GetItem", "dynamodb:PutItem")),
+        (_TABLE, ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")),
         (attribute("AdminSecret", "Id"), ("secretsmanager:GetSecretValue",)),
     ),
 }

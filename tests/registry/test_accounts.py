@@ -62,6 +62,16 @@ def test_admin_is_made_once_and_keeps_its_password(house: House) -> None:
     assert account.created_at == int(house.clock.now().timestamp())
 
 
+def test_admin_that_was_deleted_does_not_come_back_with_its_first_password(house: House) -> None:
+    house.accounts.create_user("alice", "hers", is_admin=True)
+    house.accounts.begin_deletion("admin")
+    gone = house.accounts.read("admin")
+    assert gone is not None
+    house.accounts.end_deletion(gone)
+    assert not house.accounts.ensure_admin("right")
+    assert house.accounts.authenticate("admin", "right") is None
+
+
 @pytest.mark.parametrize("name", ["Admin", "ADMIN"])
 def test_names_are_folded(house: House, name: str) -> None:
     folded = house.accounts.authenticate(name, "right")

@@ -8,18 +8,21 @@ from urllib.parse import quote, urlencode
 
 from chalicelib.registry.errors import PaginationInvalid
 from chalicelib.registry.manifests import OCI_INDEX
-from chalicelib.registry.names import Digest
+from chalicelib.registry.names import MAX_NAME, Digest
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Request, Response
 
 MAX_PAGE = 1_000
 """Entries of one answer at most, and without ``n``; whoever asks for more follows the Link."""
 
+_MAX_TAG, _MAX_DIGEST = 128, len("sha512:") + 128
+"""Characters of an entry at most."""
+
 
 def list_tags(call: Call) -> Response:
     """GET: the tags in ASCII order, ``n`` of them beyond ``last``."""
     length = _page_length(call.request)
-    tags = call.registry.images.tags(call.name, call.request.first("last"), length + 1)
+    tags = call.registry.images.tags(call.name, _last(call.request, _MAX_TAG), length + 1)
     page = [str(tag) for tag in tags]
     return _page(call.request, "tags", page, length, {"name": str(call.name)})
 
@@ -27,7 +30,7 @@ def list_tags(call: Call) -> Response:
 def list_catalog(call: Call) -> Response:
     """GET: the names of all repositories in order."""
     length = _page_length(call.request)
-    names = [str(name) for name in call.registry.repositories.page(call.request.first("last"), length + 1)]
+    names = [str(name) for name in call.registry.repositories.page(_last(call.request, MAX_NAME), length + 1)]
     return _page(call.request, "repositories", names, length, {})
 
 
@@ -35,7 +38,7 @@ def list_referrers(call: Call) -> Response:
     """GET: an image index of the manifests whose subject is this digest; never 404."""
     subject = Digest.parse(call.reference)
     artifact_type = call.request.first("artifactType")
-    page = call.registry.referrers.page(call.name, subject, artifact_type, call.request.first("last"))
+    page = call.registry.referrers.page(call.name, subject, artifact_type, _last(call.request, _MAX_DIGEST))
     headers = {"Content-Type": OCI_INDEX}
     if artifact_type:
         headers["OCI-Filters-Applied"] = "artifactType"
@@ -43,6 +46,12 @@ def list_referrers(call: Call) -> Response:
         headers["Link"] = _link(call.request.path, {"artifactType": artifact_type, "last": page.next_after})
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(page.descriptors)}
     return Response(200, headers, json.dumps(body).encode())
+
+
+def _last(request: Request, longest: int) -> str:
+    """Where the page before ended. One character more than any entry has tells the order as well as all of them, and makes no
+    key that is too long for the table."""
+    return request.first("last")[: longest + 1]
 
 
 def _page_length(request: Request) -> int:

@@ -37,7 +37,9 @@ def decoded(request: Request, kind: type[Struct], *, may_be_empty: bool) -> Stru
     Raises MediaTypeInvalid; RequestInvalid, whose detail says which field.
     """
     media_type = request.header("content-type").partition(";")[0].strip().lower()
-    if media_type not in {"", JSON}:
+    # Only what says that it is JSON: any other body a page of a stranger can have a browser send, with the credentials that the
+    # browser keeps for this host, and without asking us first (Fetch, CORS-safelisted request-header).
+    if media_type != JSON and (media_type or request.body):
         raise MediaTypeInvalid
     if len(request.body) > MAX_BODY:
         raise RequestInvalid(f"the body has more than {MAX_BODY} bytes")

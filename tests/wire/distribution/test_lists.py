@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from chalicelib.registry.manifests import OCI_INDEX
 from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import Item
+from tests.memory_table import MemoryTable
 from tests.surface import CONFIG, Surface, code, descriptor, image, index
 
 NAME = "admin/app"
@@ -27,6 +30,32 @@ def tags(surface: Surface, query: str = "") -> list[str]:
     listed = json.loads(answer.body)
     assert listed["name"] == NAME
     return list(listed["tags"])
+
+
+class ShortKeys(MemoryTable):
+    """A table that takes sort keys of 1,024 bytes at most, as DynamoDB does."""
+
+    def query(
+        self, partition: str, *, prefix: str = "", after: str = "", limit: int | None = None, backward: bool = False
+    ) -> Sequence[Item]:
+        if len(after.encode()) > 1_024:
+            raise ValueError("the size of the range key has exceeded the limit of 1024 bytes")
+        return super().query(partition, prefix=prefix, after=after, limit=limit, backward=backward)
+
+
+@pytest.mark.parametrize("letter", ["b", "%F0%9F%92%A5"])
+@pytest.mark.parametrize("length", [127, 128, 129, 256, 257, 500])
+def test_lists_go_on_from_what_is_longer_than_any_name(letter: str, length: int) -> None:
+    surface = Surface(table=ShortKeys())
+    surface.push_image(NAME, "b" * 128, b"layer")
+    surface.put_manifest(NAME, "c", image(b"layer"))
+    last = letter * length
+    beyond = ["c"] if letter == "b" and length >= 128 else ["b" * 128, "c"] if letter == "b" else []
+    assert tags(surface, f"?last={last}") == beyond
+    catalog = surface.call("GET", f"/v2/_catalog?last={last}")
+    assert (catalog.status, json.loads(catalog.body)) == (200, {"repositories": []})
+    referrers = surface.call("GET", f"/v2/{NAME}/referrers/{Digest.of(b'x')}?last={last}")
+    assert (referrers.status, json.loads(referrers.body)["manifests"]) == (200, [])
 
 
 def follow(surface: Surface, url: str, field: str) -> list[object]:

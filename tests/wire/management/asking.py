@@ -55,6 +55,8 @@ class House:
     def ask(self, method: str, url: str, body: object = None, *, by: str = "admin", **headers: str) -> Response:
         """One request by a user with the password, by an access token, or ("") by nobody. A body of bytes goes as it is."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        if content:
+            headers.setdefault("content_type", "application/json")
         if by:
             headers["authorization"] = bearer(by) if by.startswith("slt_") else basic(by, PASSWORD)
         return self.surface.send(method, url, content, **headers)

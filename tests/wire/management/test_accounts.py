@@ -193,3 +193,14 @@ def test_no_secret_is_in_any_event(house: House) -> None:
     assert PASSWORD.encode() not in told
     assert house.robot.encode() not in told
     assert house.events("ACCOUNT_CREATE")[0]["detail"] == {"fields": "name,password"}
+
+
+def test_a_token_of_a_deleted_account_is_not_good_for_another_one_of_its_name_made_in_the_same_second(house: House) -> None:
+    surface = house.surface
+    surface.credentials = f"bob:{PASSWORD}"
+    bearer = f"Bearer {surface.token('repository:bob/app:pull,push')}"
+    assert surface.send("GET", "/v2/", authorization=bearer).status == 200
+    house.expect(204, "DELETE", "/enzi/v0/accounts/bob")
+    house.expect(201, "POST", "/enzi/v0/accounts", {"name": "bob", "password": "another"})
+    assert surface.send("GET", "/v2/", authorization=bearer).status == 401
+    assert surface.send("POST", "/v2/bob/app/blobs/uploads/", authorization=bearer).status == 401

@@ -130,6 +130,17 @@ def test_nobodys_tokens_are_not_ones_own(house: House) -> None:
         assert house.refused(method, f"{url}?account=", body, by="bob") == (400, "INVALID_PARAMETER")
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.999999-14:00"])
+def test_no_token_ends_after_the_last_year_that_can_be_written(house: House, moment: str) -> None:
+    body = {"tokenLabel": "x", "expiresAt": moment}
+    assert house.refused("POST", TOKENS, body, by="bob") == (400, "INVALID_JSON")
+    assert house.expect(200, "GET", TOKENS, by="bob") == {"apiTokens": []}
+
+
+def test_a_token_that_ends_with_the_last_year(house: House) -> None:
+    assert make(house, "bob", expiresAt="9999-12-31T23:59:59Z")["expiresAt"] == "9999-12-31T23:59:59Z"
+
+
 def test_there_is_a_bound(house: House) -> None:
     for _ in range(100):
         make(house, "bob")

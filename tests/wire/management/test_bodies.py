@@ -75,7 +75,14 @@ def test_another_media_type(house: House, row: Route, media_type: str) -> None:
     assert error(ask(house, row, {}, content_type=media_type))[:2] == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
-@pytest.mark.parametrize("media_type", ["", "application/json", "Application/JSON; charset=utf-8"])
+@pytest.mark.parametrize("row", WITH_BODY)
+def test_a_body_of_no_media_type_which_any_web_page_may_send_with_a_browsers_credentials(house: House, row: Route) -> None:
+    body = {"name": "evil", "password": "evil", "isAdmin": True}
+    assert error(ask(house, row, body, content_type=""))[:2] == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert house.surface.accounts.read("evil") is None
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8"])
 def test_json_by_any_of_its_names(house: House, media_type: str) -> None:
     house.expect(200, "PATCH", "/enzi/v0/accounts/bob", {"fullName": "B"}, content_type=media_type)
 

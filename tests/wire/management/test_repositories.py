@@ -25,7 +25,9 @@ def surface() -> Surface:
 
 def ask(surface: Surface, method: str, url: str = URL, body: object = None, credentials: str = f"admin:{PASSWORD}") -> Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-    return surface.send(method, url, content, authorization=f"Basic {base64.b64encode(credentials.encode()).decode()}")
+    headers = {"content_type": "application/json"} if content else {}
+    basic = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+    return surface.send(method, url, content, authorization=basic, **headers)
 
 
 def test_made_public_and_private_again(surface: Surface) -> None:

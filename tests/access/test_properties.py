@@ -65,7 +65,8 @@ class Client:
 
     def ask(self, method: str, url: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         content = b"" if body is None else json.dumps(body).encode()
-        answer = self.surface.send(method, url, content, authorization=basic("admin", PASSWORD))
+        headers = {"content_type": "application/json"} if content else {}
+        answer = self.surface.send(method, url, content, authorization=basic("admin", PASSWORD), **headers)
         assert answer.status < 300, (method, url, body, answer.status, answer.body)
         return json.loads(answer.body) if answer.body else None
 

@@ -134,6 +134,8 @@ class World:
         """One request to the management API by that caller. A body of bytes goes as it is."""
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         caller = self.callers[who]
+        if content:
+            headers.setdefault("content_type", "application/json")
         if caller.name:
             headers["authorization"] = caller.basic
         return self.surface.send(method, url, content, **headers)

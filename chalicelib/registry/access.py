@@ -104,6 +104,8 @@ class Account:
     is_active: bool = True
     id: str = ""
     limits: Limits | None = None
+    by_token: bool = False
+    """Whether it signed in by an access token, or as a robot: by something that was made for it, and is to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,14 @@ class Whom:
 
     name: str = ""
     membership: Membership = Membership.STRANGER
+
+
+def decide_minting(account: Account) -> Verdict:
+    """May the account make access tokens, or switch them on, where it may deal with them at all? Not by an access token: what
+    it makes would outlive it."""
+    if account.by_token:
+        return Verdict(allowed=False, reason="access tokens are made by who signs in with a password")
+    return Verdict(allowed=True, reason="the account signed in with a password")
 
 
 def decide_account(account: Account | None, operation: AccountOperation, whom: Whom = Whom()) -> Verdict:

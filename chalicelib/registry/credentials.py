@@ -32,7 +32,7 @@ class SignedIn:
     @property
     def identity(self) -> access.Account:
         """The account as far as decisions go, no more than its access token allows."""
-        return replace(self.account.identity, limits=self.limits)
+        return replace(self.account.identity, limits=self.limits, by_token=self.by != "password")
 
 
 class Credentials:

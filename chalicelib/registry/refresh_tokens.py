@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.registry import access
 from chalicelib.registry.access_tokens import good
-from chalicelib.registry.accounts import Account, Accounts
+from chalicelib.registry.accounts import Account, Accounts, Kind
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.credentials import SignedIn
 from chalicelib.registry.ports import (
@@ -62,11 +62,13 @@ class Refreshed:
     account: Account
     limits: access.Limits | None = None
     successor: str | None = None
+    by_token: bool = False
 
     @property
     def identity(self) -> access.Account:
-        """The account as far as decisions go."""
-        return replace(self.account.identity, limits=self.limits)
+        """The account as far as decisions go; robots have no passwords."""
+        by_token = self.by_token or self.account.kind is Kind.ROBOT
+        return replace(self.account.identity, limits=self.limits, by_token=by_token)
 
 
 class RefreshTokens:
@@ -138,7 +140,7 @@ class RefreshTokens:
         if not by:
             return Refreshed(account) if text(family, "credentials") == account.credentials else None
         access_token = good(found.get(token_key(by)), by, account, self._now())
-        return None if access_token is None else Refreshed(account, access_token.limits)
+        return None if access_token is None else Refreshed(account, access_token.limits, by_token=True)
 
     def _rotated(self, hashed: str, record: Attributes, refreshed: Refreshed) -> Refreshed:
         """Raises ConditionFailed if another one was quicker, or the family has ended meanwhile."""

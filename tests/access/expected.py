@@ -36,6 +36,7 @@ everybody           ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   
 lists               ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok    ok    ok   401  401
 any-caller          401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok    ok    ok   401  401
 signed-in           401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
+signed-in-minters   401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403  403   403   ok   401  401
 signed-in-users     401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   400  403   403   ok   401  401
 administrators      401  403  403  403  403  403  403  403  403  403  403  403  403   403   ok   401  401
 
@@ -43,11 +44,13 @@ members             401  404  404  ok   ok   ok   ok   ok   ok   ok   ok   404  
 owners              401  404  404  403  403  403  403  403  403  403  ok   404  403   403   ok   401  401
 robot-seen          401  404  404  ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
 robot-used          401  404  404  403  403  403  403  403  403  403  ok   ok   403   403   ok   401  401
+robot-minters       401  404  404  403  403  403  403  403  403  403  ok   403  403   403   ok   401  401
 robot-governed      401  404  404  403  403  403  403  403  403  403  ok   403  403   403   ok   401  401
 other's-robot       401  404  ok   404  404  404  404  404  404  404  404  404  403   403   ok   401  401
 other-person        401  404  404  404  404  404  404  404  404  404  404  404  403   403   ok   401  401
 nobody's            401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
 not-one's-own       401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
+not-one's-to-mint   401  404  404  404  404  404  404  404  404  404  404  403  403   403   404  401  401
 creators            401  403  403  403  403  403  403  403  403  ok   ok   403  403   403   ok   401  401
 nobody's-namespace  401  403  403  403  403  403  403  403  403  403  403  403  403   403   404  401  401
 
@@ -218,15 +221,15 @@ MANAGEMENT: Sequence[Row] = (
     Row("GET", _TOKENS, "other-person", query="account=zoe"),
     Row("GET", _TOKENS, "robot-used", query="account=acme%2Bci"),
     Row("GET", _TOKENS, "other's-robot", query="account=other%2Bci"),
-    Row("POST", _TOKENS, "signed-in", _LABEL),
+    Row("POST", _TOKENS, "signed-in-minters", _LABEL),
     Row("POST", _TOKENS, "other-person", _LABEL, query="account=zoe"),
-    Row("POST", _TOKENS, "robot-used", _LABEL, query="account=acme%2Bci"),
+    Row("POST", _TOKENS, "robot-minters", _LABEL, query="account=acme%2Bci"),
     Row("POST", _TOKENS, "nobody's", _LABEL, query="account=nobody"),
     Row("GET", f"{_TOKENS}/{{id}}", "signed-in"),
     Row("GET", f"{_TOKENS}/{{id}}", "not-one's-own", names={"id": "{zoe's-token}"}),
     Row("GET", f"{_TOKENS}/{{id}}", "other-person", names={"id": "{zoe's-token}"}, query="account=zoe"),
-    Row("PATCH", f"{_TOKENS}/{{id}}", "signed-in", {"isActive": False}),
-    Row("PATCH", f"{_TOKENS}/{{id}}", "not-one's-own", {"isActive": False}, names={"id": "{zoe's-token}"}),
+    Row("PATCH", f"{_TOKENS}/{{id}}", "signed-in-minters", {"isActive": False}),
+    Row("PATCH", f"{_TOKENS}/{{id}}", "not-one's-to-mint", {"isActive": False}, names={"id": "{zoe's-token}"}),
     Row("PATCH", f"{_TOKENS}/{{id}}", "other-person", {"isActive": False}, names={"id": "{zoe's-token}"}, query="account=zoe"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "signed-in"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "other-person", names={"id": "{zoe's-token}"}, query="account=zoe"),

@@ -106,7 +106,9 @@ class Call:
         return reason or "access was granted after the token was made: get a new one"
 
     def record_denied(self, denied: Denied) -> None:
-        """Note that the caller tried to change what it may not."""
+        """Note that the caller tried to change what it may not; but not of the anonymous, who are many and nobody."""
+        if not self.caller.account:
+            return
         found = self.registry.repositories.find_recent(self.name)
         told = {name: str(value) for name, value in denied.detail.items() if name in {"action", "reason"}}
         event = Event("REPOSITORY_CHANGE", str(self.name), self.actor, DENIED, told)

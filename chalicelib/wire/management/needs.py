@@ -141,11 +141,17 @@ class OfAccount:
 @dataclass(frozen=True, slots=True)
 class OfTokenOwner(_Plain):
     """May deal with the access tokens of the account that the query's ``account`` names, or of the own one: the account itself,
-    for a robot the admins of its organization, and administrators."""
+    for a robot the admins of its organization, and administrators. ``mints`` is whether a token comes of it that was none."""
+
+    mints: bool = False
 
     def permit(self, asked: Asked) -> Permitted:
         named = replace(asked, names={"account": token_owner(asked)})
-        return OfAccount(AccountOperation.USE, "account").permit(named)
+        permitted = OfAccount(AccountOperation.USE, "account").permit(named)
+        verdict = access.decide_minting(_signed_in(asked))
+        if self.mints and not verdict.allowed:
+            raise Refused(Denied(reason=verdict.reason))
+        return permitted
 
 
 def token_owner(asked: Asked) -> str:

@@ -213,11 +213,11 @@ ROUTES: Sequence[Route] = (
           "Take a team's access to a whole namespace back", status=204, event="GRANT_DELETE"),
     # -------------------------------------------------------------------------------------------------- access tokens
     _list(_TOKENS, OfTokenOwner(), api_tokens.list_tokens, api_tokens.ApiTokens, "An account's access tokens", _ACCOUNT_OF),
-    Route("POST", _TOKENS, OfTokenOwner(), api_tokens.create_token, "Make an access token",
+    Route("POST", _TOKENS, OfTokenOwner(mints=True), api_tokens.create_token, "Make an access token",
           api_tokens.MadeApiToken, api_tokens.NewApiToken, 201, "TOKEN_CREATE", is_versioned=True, query=(_ACCOUNT_OF,)),
     Route("GET", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.read_token, "An access token",
           api_tokens.ApiToken, is_versioned=True, query=(_ACCOUNT_OF,)),
-    Route("PATCH", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.change_token, "Change an access token",
+    Route("PATCH", f"{_TOKENS}/{{id}}", OfTokenOwner(mints=True), api_tokens.change_token, "Change an access token",
           api_tokens.ApiToken, api_tokens.ApiTokenChange, 200, "TOKEN_UPDATE", is_versioned=True, query=(_ACCOUNT_OF,)),
     Route("DELETE", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.delete_token, "End an access token",
           status=204, event="TOKEN_DELETE", is_versioned=True, query=(_ACCOUNT_OF,)),

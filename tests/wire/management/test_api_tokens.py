@@ -30,6 +30,16 @@ def test_shown_once_and_stored_hashed(house: House) -> None:
     assert made["token"].encode() not in house.ask("GET", "/api/v0/events").body
 
 
+def test_a_token_makes_no_other_which_would_outlive_it(house: House) -> None:
+    off = make(house, "bob")
+    house.expect(200, "PATCH", f"{TOKENS}/{off['id']}", {"isActive": False}, by="bob")
+    secret = make(house, "bob")["token"]
+    refused = (403, "NOT_AUTHORIZED")
+    assert house.refused("POST", TOKENS, {"tokenLabel": "x"}, by=secret) == refused
+    assert house.refused("PATCH", f"{TOKENS}/{off['id']}", {"isActive": True}, by=secret) == refused
+    house.expect(204, "DELETE", f"{TOKENS}/{off['id']}", by=secret)
+
+
 def test_nobody_elses(house: House) -> None:
     made = make(house, "mia")
     for by in ("bob", "olga"):

@@ -59,8 +59,11 @@ class Session:
         return profile.ca_file if profile.registry == address.url else ""
 
     def credentials(self, host: str) -> Credentials | None:
-        """The environment's, else the stored ones. Raises WrongUse, NotLoggedIn."""
-        return from_environment(self.environ) or CredentialStore.of(self.environ).find(host)
+        """The environment's, which are for no other registry than its SLIPWAY_REGISTRY where that is set; else the stored ones.
+        Raises WrongUse, NotLoggedIn."""
+        meant = self.environ.get("SLIPWAY_REGISTRY", "")
+        given = from_environment(self.environ) if not meant or self.parsed(meant, insecure_http=True).host == host else None
+        return given or CredentialStore.of(self.environ).find(host)
 
     def connected(self, address: Address, credentials: Credentials | None) -> Client:
         """A client of any registry, by any credentials."""

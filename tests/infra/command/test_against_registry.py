@@ -229,6 +229,8 @@ def test_tokens(acme: Desk) -> None:
         "actions": ["pull"],
     }
     assert carol.run("repo", "show", "acme/app", **bearer).code == 0
+    elsewhere = {**bearer, "SLIPWAY_REGISTRY": "https://registry.example.org"}
+    assert carol.run("whoami", "--registry", acme.host, **elsewhere).code == 3, "a token goes to the registry that it is for"
     assert carol.run("user", "list", **bearer).code == 1
     laptop = next(each["id"] for each in listed if each["tokenLabel"] == "laptop")
     acme.do("alice", f"token revoke {laptop}")

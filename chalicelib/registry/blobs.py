@@ -48,8 +48,9 @@ MayMount: TypeAlias = Callable[[Repository, "Blob"], bool]
 """Whether the caller may read this blob of this repository, at this moment."""
 
 _NOTES_READ = 20
-_HOLDERS_TRIED = 100
-"""Repositories looked through for a mount without ``from``; a blob that more hold is nearly always found among the first."""
+_HOLDERS_TRIED = 20
+"""Repositories looked through for a mount without ``from``. Each costs some reads, whose time tells a stranger that others hold
+the blob: so they are few, and who is not lucky uploads it."""
 
 
 @dataclass(frozen=True, slots=True)

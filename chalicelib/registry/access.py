@@ -175,7 +175,7 @@ def _own(account: Account | None, where: Where) -> list[Standing]:
 def _nothing(account: Account | None) -> str:
     if account is None:
         return "without logging in only public repositories can be pulled"
-    return "no team of the account has been granted access"
+    return "no team of the account has been granted access to this repository"
 
 
 def _granted(grant: TeamGrant, where: Where) -> str:
@@ -308,10 +308,10 @@ class Whom:
 
 
 def decide_minting(account: Account) -> Verdict:
-    """May the account make access tokens, or switch them on, where it may deal with them at all? Not by an access token: what
-    it makes would outlive it."""
+    """May the account make what signs in (an access token, a robot with its first one, a rule of trust), or switch it on, where
+    it may deal with that at all? Not by an access token: what it makes would outlive it."""
     if account.by_token:
-        return Verdict(allowed=False, reason="access tokens are made by who signs in with a password")
+        return Verdict(allowed=False, reason="this makes what signs in, for which one signs in with a password")
     return Verdict(allowed=True, reason="the account signed in with a password")
 
 

@@ -50,7 +50,6 @@ other's-robot       401  404  ok   404  404  404  404  404  404  404  404  404  
 other-person        401  404  404  404  404  404  404  404  404  404  404  404  403   403   ok   401  401
 nobody's            401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
 not-one's-own       401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
-not-one's-to-mint   401  404  404  404  404  404  404  404  404  404  404  403  403   403   404  401  401
 creators            401  403  403  403  403  403  403  403  403  ok   ok   403  403   403   ok   401  401
 nobody's-namespace  401  403  403  403  403  403  403  403  403  403  403  403  403   403   404  401  401
 
@@ -228,8 +227,8 @@ MANAGEMENT: Sequence[Row] = (
     Row("GET", f"{_TOKENS}/{{id}}", "signed-in"),
     Row("GET", f"{_TOKENS}/{{id}}", "not-one's-own", names={"id": "{zoe's-token}"}),
     Row("GET", f"{_TOKENS}/{{id}}", "other-person", names={"id": "{zoe's-token}"}, query="account=zoe"),
-    Row("PATCH", f"{_TOKENS}/{{id}}", "signed-in-minters", {"isActive": False}),
-    Row("PATCH", f"{_TOKENS}/{{id}}", "not-one's-to-mint", {"isActive": False}, names={"id": "{zoe's-token}"}),
+    Row("PATCH", f"{_TOKENS}/{{id}}", "signed-in", {"isActive": False}),
+    Row("PATCH", f"{_TOKENS}/{{id}}", "not-one's-own", {"isActive": False}, names={"id": "{zoe's-token}"}),
     Row("PATCH", f"{_TOKENS}/{{id}}", "other-person", {"isActive": False}, names={"id": "{zoe's-token}"}, query="account=zoe"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "signed-in"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "other-person", names={"id": "{zoe's-token}"}, query="account=zoe"),

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.registry import access_tokens as domain
-from chalicelib.registry.access import Limits
+from chalicelib.registry.access import Limits, decide_minting
 from chalicelib.registry.access_tokens import MAX_LABEL, MAX_PATTERNS
-from chalicelib.registry.errors import TokenUnknown, VersionMismatch
+from chalicelib.registry.errors import Denied, TokenUnknown, VersionMismatch
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import NOTHING_THERE, Answer, Call
 from chalicelib.wire.management.words import Moment, moment
@@ -91,8 +91,11 @@ def read_token(call: Call) -> Answer:
 
 
 def change_token(call: Call) -> Answer:
-    """Raises TokenUnknown, VersionMismatch, RequestInvalid, Busy."""
+    """Raises TokenUnknown, VersionMismatch, RequestInvalid, Denied for switching one on by an access token, Busy."""
     body = call.given(ApiTokenChange)
+    minting = decide_minting(call.signed_in)
+    if body.is_active is True and not minting.allowed:
+        raise Denied(reason=minting.reason)
     token = call.services.access_tokens.change(
         call.account,
         call.names["id"],

@@ -104,7 +104,7 @@ class OfAccount:
     """May do ``operation`` with the account that the path names as ``parameter``, which is of one of the ``kinds``.
 
     ``own_place`` is the parameter of a member who may do it with the own membership. ``if_gone`` lets those who may know that
-    there is no such account go on.
+    there is no such account go on. ``mints`` is whether something comes of it that signs in: no access token makes that.
     """
 
     operation: AccountOperation
@@ -112,6 +112,7 @@ class OfAccount:
     kinds: frozenset[Kind] = EVERY_KIND
     own_place: str = ""
     if_gone: bool = False
+    mints: bool = False
 
     def permit(self, asked: Asked) -> Permitted:
         caller = _signed_in(asked)
@@ -127,6 +128,9 @@ class OfAccount:
             raise Refused(AccountUnknown(given))
         if found is None and not self.if_gone:
             raise AccountUnknown(given)
+        minting = access.decide_minting(caller)
+        if self.mints and not minting.allowed:
+            raise Refused(Denied(reason=minting.reason))
         return Permitted(account=found)
 
     def _is_own_place(self, asked: Asked, caller: access.Account) -> bool:
@@ -147,11 +151,7 @@ class OfTokenOwner(_Plain):
 
     def permit(self, asked: Asked) -> Permitted:
         named = replace(asked, names={"account": token_owner(asked)})
-        permitted = OfAccount(AccountOperation.USE, "account").permit(named)
-        verdict = access.decide_minting(_signed_in(asked))
-        if self.mints and not verdict.allowed:
-            raise Refused(Denied(reason=verdict.reason))
-        return permitted
+        return OfAccount(AccountOperation.USE, "account", mints=self.mints).permit(named)
 
 
 def token_owner(asked: Asked) -> str:

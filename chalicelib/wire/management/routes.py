@@ -103,6 +103,7 @@ _NAMESPACE_GRANTS = "/api/v0/repositoryNamespaces/{ns}/teamAccess"
 
 _SEES = OfAccount(AccountOperation.VIEW, "org", ORGANIZATIONS)
 _GOVERNS = OfAccount(AccountOperation.GOVERN, "org", ORGANIZATIONS)
+_MINTS = OfAccount(AccountOperation.GOVERN, "org", ORGANIZATIONS, mints=True)
 _GOVERNS_NAMESPACE = OfAccount(AccountOperation.GOVERN, "ns", ORGANIZATIONS)
 _MANAGES = OfRepository(Operation.MANAGE_ACCESS)
 
@@ -165,7 +166,7 @@ ROUTES: Sequence[Route] = (
           "What a team was granted on repositories"),
     # --------------------------------------------------------------------------------------------------------- robots
     _list(_ROBOTS, _GOVERNS, robots.list_robots, robots.Robots, "An organization's robots"),
-    Route("POST", _ROBOTS, _GOVERNS, robots.create_robot, "Make a robot, with a first access token",
+    Route("POST", _ROBOTS, _MINTS, robots.create_robot, "Make a robot, with a first access token",
           robots.NewlyMade, robots.NewRobot, 201, "ROBOT_CREATE", is_versioned=True),
     _get(f"{_ROBOTS}/{{robot}}", _GOVERNS, robots.read_robot, robots.Robot, "A robot", is_versioned=True),
     Route("PATCH", f"{_ROBOTS}/{{robot}}", _GOVERNS, robots.change_robot, "Change a robot",
@@ -174,7 +175,7 @@ ROUTES: Sequence[Route] = (
           status=204, event="ROBOT_DELETE", is_versioned=True),
     _list(f"{_ROBOTS}/{{robot}}/trust", _GOVERNS, trust.list_rules, trust.TrustRules, "A robot's trust rules"),
     _get(f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.read_rule, trust.TrustRule, "A trust rule", is_versioned=True),
-    Route("PUT", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.put_rule, "Make a trust rule, or another one over it",
+    Route("PUT", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _MINTS, trust.put_rule, "Make a trust rule, or another one over it",
           trust.TrustRule, trust.NewTrustRule, 200, "TRUST_RULE_PUT", is_versioned=True),
     Route("DELETE", f"{_ROBOTS}/{{robot}}/trust/{{rule}}", _GOVERNS, trust.delete_rule, "Take a trust rule away",
           status=204, event="TRUST_RULE_DELETE", is_versioned=True),
@@ -217,7 +218,7 @@ ROUTES: Sequence[Route] = (
           api_tokens.MadeApiToken, api_tokens.NewApiToken, 201, "TOKEN_CREATE", is_versioned=True, query=(_ACCOUNT_OF,)),
     Route("GET", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.read_token, "An access token",
           api_tokens.ApiToken, is_versioned=True, query=(_ACCOUNT_OF,)),
-    Route("PATCH", f"{_TOKENS}/{{id}}", OfTokenOwner(mints=True), api_tokens.change_token, "Change an access token",
+    Route("PATCH", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.change_token, "Change an access token",
           api_tokens.ApiToken, api_tokens.ApiTokenChange, 200, "TOKEN_UPDATE", is_versioned=True, query=(_ACCOUNT_OF,)),
     Route("DELETE", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.delete_token, "End an access token",
           status=204, event="TOKEN_DELETE", is_versioned=True, query=(_ACCOUNT_OF,)),

@@ -37,7 +37,17 @@ def test_a_token_makes_no_other_which_would_outlive_it(house: House) -> None:
     refused = (403, "NOT_AUTHORIZED")
     assert house.refused("POST", TOKENS, {"tokenLabel": "x"}, by=secret) == refused
     assert house.refused("PATCH", f"{TOKENS}/{off['id']}", {"isActive": True}, by=secret) == refused
+    house.expect(200, "PATCH", f"{TOKENS}/{off['id']}", {"isActive": False}, by=secret)
     house.expect(204, "DELETE", f"{TOKENS}/{off['id']}", by=secret)
+
+
+def test_a_token_makes_no_robot_and_no_trust_either(house: House) -> None:
+    secret, rule = make(house, "olga")["token"], {"issuer": "https://issuer.test", "subject": "repo:acme/app"}
+    house.expect(201, "POST", "/api/v0/accounts/acme/robots", {"name": "deploy"}, by="olga")
+    refused = (403, "NOT_AUTHORIZED")
+    assert house.refused("POST", "/api/v0/accounts/acme/robots", {"name": "more"}, by=secret) == refused
+    assert house.refused("PUT", "/api/v0/accounts/acme/robots/deploy/trust/main", rule, by=secret) == refused
+    house.expect(200, "PUT", "/api/v0/accounts/acme/robots/deploy/trust/main", rule, by="olga")
 
 
 def test_nobody_elses(house: House) -> None:

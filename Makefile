@@ -19,6 +19,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.local: requirements.txt requirements-local.txt $(VENV)/.made
+	@echo "installing pinned packages into $(VENV), once" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-local.txt
 	@touch $@
 

@@ -34,11 +34,11 @@ def set_settings(session: Session, changes: Sequence[str]) -> None:
 
 
 def _change(text: str) -> tuple[str, object]:
-    """A name and a JSON value: true, false, a whole number, or else text."""
+    """A name and a JSON value: true or yes, false or no (as ``show`` prints them), a whole number, or else text."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise WrongUse(f"a setting is NAME=VALUE, not {text!r}")
-    if value in {"true", "false"}:
-        return name, value == "true"
+    if value in {"true", "yes", "false", "no"}:
+        return name, value in {"true", "yes"}
     digits = value.removeprefix("-")
     return name, int(value) if digits.isascii() and digits.isdigit() and len(digits) < 16 else value

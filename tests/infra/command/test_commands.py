@@ -69,6 +69,7 @@ def run(user: User, server: Scripted, *words: str, stdin: str = "") -> Done:
         ("token delete 5 --yes", "DELETE", "/api/v0/api_tokens/5", None),
         ("settings show", "GET", "/api/v0/meta/settings", None),
         ("settings set a=true b=90 c=x=y d=", "PATCH", "/api/v0/meta/settings", {"a": True, "b": 90, "c": "x=y", "d": ""}),
+        ("settings set a=yes b=no c=false", "PATCH", "/api/v0/meta/settings", {"a": True, "b": False, "c": False}),
     ],
 )  # fmt: skip
 def test_one_request(user: User, server: Scripted, *, line: str, method: str, path: str, body: object) -> None:

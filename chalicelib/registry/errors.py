@@ -78,7 +78,7 @@ class TeamExists(RegistryError):
 
 
 class MemberUnknown(RegistryError):
-    message = "no such member"
+    message = "no such member of the organization, or of the team"
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name[:200])

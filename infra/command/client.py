@@ -89,7 +89,7 @@ class Client:
             self._wait(seconds)
         if status == 401 and self._is_dockers:
             raise NotLoggedIn(
-                f"docker login left an identity token, which the API of {self.address.host} does not take; "
+                f"docker login left an identity token, which {self.address.host} does not take: it may have ended; "
                 f"say slipway login {self.address.host}, which docker uses, too"
             )
         if status >= 400:

@@ -77,7 +77,10 @@ def remove_member(session: Session, which: Team, member: str) -> None:
 @LIMIT
 @with_session
 def list_access(session: Session, which: Team, limit: int | None) -> None:
-    """What was granted to a team."""
+    """The repositories that were granted to a team.
+
+    What was granted on all of acme/ is listed by slipway grant list acme/.
+    """
     columns = {"repository": "REPOSITORY", "accessLevel": "LEVEL"}
     path = f"/api/v0/accounts/{segments(which.org)}/teams/{segments(which.name)}/repositoryAccess"
     session.show_list(path, columns, limit=limit)

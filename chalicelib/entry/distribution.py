@@ -24,7 +24,7 @@ def distribution_door(
     def answer(request: Request) -> Response:
         try:
             call, endpoint = _authorized(request, registry, tokens)
-            return endpoint(call)
+            return _answered(call, endpoint)
         except (ChallengeError, RegistryError) as refused:
             return _refusal(refused, realm, service)
 
@@ -63,6 +63,15 @@ def _authorized(request: Request, registry: Registry, tokens: TokenVerifier) -> 
             call.record_denied(denied)
         raise
     return call, match.route.endpoint
+
+
+def _answered(call: Call, endpoint: Endpoint) -> Response:
+    """What the endpoint answers; what it denies, such as a repository that the push would make, is noted too."""
+    try:
+        return endpoint(call)
+    except Denied as denied:
+        call.record_denied(denied)
+        raise
 
 
 def _refusal(error: ChallengeError | RegistryError, realm: str, service: str) -> Response:

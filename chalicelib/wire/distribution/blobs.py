@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.registry.access import Operation
 from chalicelib.registry.errors import BlobUnknown
+from chalicelib.registry.events import Event
 from chalicelib.registry.names import Digest
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
@@ -31,5 +32,9 @@ def _may_push(call: Call) -> bool:
 
 def delete_blob(call: Call) -> Response:
     """DELETE: 202, and gone from this repository at once."""
-    call.registry.blobs.delete(call.name, Digest.parse(call.reference))
+    digest = Digest.parse(call.reference)
+    call.registry.blobs.delete(call.name, digest)
+    found = call.registry.repositories.find_recent(call.name)
+    event = Event("BLOB_DELETE", str(call.name), call.actor, detail={"digest": str(digest)})
+    call.registry.events.record(event, found.id if found else "")
     return Response(202)

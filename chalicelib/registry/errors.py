@@ -120,7 +120,7 @@ class TooManyAttempts(RegistryError):
     message = "too many wrong passwords: wait before the next try"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(retry_after=retry_after)
+        super().__init__(f"{self.message}: {retry_after} s", retry_after=retry_after)
         self.retry_after = retry_after
 
 
@@ -232,9 +232,13 @@ class Unauthenticated(RegistryError):
 
 
 class Denied(RegistryError):
-    """Who calls is known, and may not do this."""
+    """Who calls is known, and may not do this. A ``reason`` stands in the sentence too: docker shows nothing else."""
 
     message = "access to the resource is denied"
+
+    def __init__(self, message: str = "", **detail: object) -> None:
+        told = [message or self.message, *([str(detail["reason"])] if "reason" in detail else [])]
+        super().__init__(": ".join(told), **detail)
 
 
 class Unsupported(RegistryError):

@@ -62,6 +62,8 @@ _REMEMBERED_NAMES = 10_000
 
 _NOT_MADE = "no such repository, and a push does not make it here: create it first (createRepositoryOnPush is off)"
 
+_NOBODYS = "no such repository, and none can be made: the account of its namespace is gone"
+
 _AT_ONCE = 40
 """Records that are cleared away in one transaction, each perhaps with an index item."""
 
@@ -187,11 +189,12 @@ class Repositories:
 
     def _create(self, name: RepositoryName, record: Attributes, also: Also, *, owned: bool) -> Repository:
         repository = repository_of(name, record)
+        nobodys = Check(account_key(name.namespace), unchanged(None) if owned else Lacks(DELETING))
         writes: list[Write] = [
             Put(repository_key(name), record, Absent()),
             Put(catalog_key(name), {}),
             Put(identity_key(repository.id), {"name": str(name)}),
-            Check(account_key(name.namespace), unchanged(None) if owned else Lacks(DELETING)),
+            nobodys,
             *([Put(public_key(name), {})] if repository.is_public else []),
             *also(repository.id),
         ]
@@ -199,7 +202,7 @@ class Repositories:
             self._table.transact(writes)
         except ConditionFailed as failed:
             if 0 not in failed.failed:
-                raise NameUnknown(str(name), _NOT_MADE) from None
+                raise NameUnknown(str(name), _NOBODYS if writes.index(nobodys) in failed.failed else _NOT_MADE) from None
             stored = self._table.get(repository_key(name)) or {}
             if stored.get("id") != repository.id:  # else it was made, and only the answer was lost
                 raise RepositoryExists(str(name)) from None

@@ -100,6 +100,22 @@ def test_a_user_s_rights_end_at_the_own_namespace(admin: Surface, method: str, p
         assert bob.call(method, path.replace("<name>", "bob/own")).status != 403
 
 
+@pytest.mark.parametrize(
+    ("credentials", "told"),
+    [
+        ("", "log in first: without logging in only public repositories can be pulled"),
+        (
+            f"bob:{PASSWORD}",
+            "access to the resource is denied: no team of the account has been granted access to this repository",
+        ),
+    ],
+)
+def test_who_is_denied_reads_why_in_the_sentence_that_docker_shows(admin: Surface, credentials: str, told: str) -> None:
+    admin.accounts.create_user("bob", PASSWORD)
+    refused = as_caller(admin, credentials).call("GET", f"/v2/{PRIVATE}/manifests/latest")
+    assert (refused.status, json.loads(refused.body)["errors"][0]["message"]) == (403, told)
+
+
 def test_a_token_that_never_asked_is_sent_back_for_more(admin: Surface) -> None:
     """401 insufficient_scope, so that containerd and the conformance program come back with another token."""
     token = admin.token(f"repository:{PRIVATE}:pull")

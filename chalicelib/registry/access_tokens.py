@@ -29,6 +29,7 @@ from chalicelib.registry.accounts import ACCESS_TOKEN_PREFIX, Account, Accounts,
 from chalicelib.registry.attempts import Changed, retried
 from chalicelib.registry.errors import AccountUnknown, NameInvalid, RequestInvalid, TokenUnknown, TooMany, VersionMismatch
 from chalicelib.registry.names import RepositoryName
+from chalicelib.registry.pages import filled
 from chalicelib.registry.ports import (
     EXPIRES,
     Absent,
@@ -248,15 +249,7 @@ class AccessTokens:
 
     def _listed(self, account: Account, after: str, limit: int) -> Sequence[AccessToken]:
         """Those that have not expired. The store drops the others, some later than others, so more may have to be read."""
-        tokens: list[AccessToken] = []
-        start = f"token/{after}" if after else ""
-        while len(tokens) < limit:
-            items = self._table.query(places(account.id), prefix="token/", after=start, limit=limit - len(tokens))
-            if not items:
-                break
-            tokens += self._read(items)
-            start = items[-1].key.sort
-        return tokens
+        return filled(self._table, places(account.id), self._read, prefix="token/", after=after, limit=limit)
 
     def _read(self, items: Sequence[Item]) -> Sequence[AccessToken]:
         hashes = {item.key.sort: text(item.attributes, "hash") for item in items}

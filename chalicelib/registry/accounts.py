@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -34,6 +34,7 @@ from chalicelib.registry.errors import (
     VersionMismatch,
 )
 from chalicelib.registry.names import ROBOT_SIGN, parse_login, parse_new_account_name
+from chalicelib.registry.pages import filled
 from chalicelib.registry.ports import (
     Absent,
     All,
@@ -44,6 +45,7 @@ from chalicelib.registry.ports import (
     ConditionFailed,
     Delete,
     Equals,
+    Item,
     Key,
     Lacks,
     Put,
@@ -439,11 +441,11 @@ class Accounts:
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
         """Up to ``limit`` accounts beyond the name ``after`` ("" for the first), in order of name; fewer only at the end."""
-        page: list[Account] = []
-        while len(page) < limit and (items := self._table.query(ACCOUNTS_PARTITION, after=after, limit=limit)):
-            after = items[-1].key.sort
-            page += [account for account in self.several([item.key.sort for item in items]) if not account.is_deleting]
-        return page[:limit]
+
+        def shown(items: Sequence[Item]) -> Iterable[Account]:
+            return (account for account in self.several([item.key.sort for item in items]) if not account.is_deleting)
+
+        return filled(self._table, ACCOUNTS_PARTITION, shown, after=after, limit=limit)
 
     def several(self, names: Sequence[str]) -> Sequence[Account]:
         """Those of these names (as they are kept) that there are, also while they are being deleted. One batch."""

@@ -5,14 +5,16 @@ Everything hangs on ids: an account that gets the name of a deleted one gets non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chalicelib.registry.access import Membership
 from chalicelib.registry.accounts import Account, Accounts, Kind
 from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import AccountInUse, AccountNameInvalid, AccountUnknown, MemberUnknown
 from chalicelib.registry.names import RepositoryName, parse_login
+from chalicelib.registry.pages import filled
 from chalicelib.registry.ports import (
     Absent,
     All,
@@ -140,7 +142,6 @@ class Organizations:
 
     def remove(self, org: Account, name: str) -> None:
         """Take a member out of the organization and of all its teams; nothing happens if there is none. Raises Busy."""
-
         folded = _folded(name)
         if not folded:
             return
@@ -168,15 +169,12 @@ class Organizations:
 
     def robots(self, org: Account, after: str, limit: int) -> Sequence[Account]:
         """Up to ``limit`` robots beyond the name ``after``, in order of name; fewer only at the end."""
-        page: list[Account] = []
-        start = f"robot/{after}" if after else ""
-        while len(page) < limit and (
-            items := self._table.query(organization(org.id), prefix="robot/", after=start, limit=limit)
-        ):
-            start = items[-1].key.sort
+
+        def shown(items: Sequence[Item]) -> Iterable[Account]:
             robots = self._accounts.several([last_segment(item.key.sort) for item in items])
-            page += [robot for robot in robots if robot.organization == org.id and not robot.is_deleting]
-        return page[:limit]
+            return (robot for robot in robots if robot.organization == org.id and not robot.is_deleting)
+
+        return filled(self._table, organization(org.id), shown, prefix="robot/", after=after, limit=limit)
 
     # ------------------------------------------------------------------------------------------------ deleting accounts
 
@@ -222,7 +220,7 @@ class Organizations:
             try:
                 self.delete_account(last_segment(item.key.sort))
             except AccountUnknown:
-                retried(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+                retried(partial(self._table.write, Delete(item.key)))
         for item in self._table.query(partition, prefix="member/"):
             self.remove(org, last_segment(item.key.sort))
         # First the teams, so that none is granted anything any more; what is in a team before the team, which leads to it.
@@ -244,12 +242,8 @@ class Organizations:
     def _drop_tokens(self, account_id: str) -> None:
         """Take an account's access tokens away. They are no good any more as it is: they hang on the account's id."""
         items = self._table.query(places(account_id), prefix="token/")
-        for start in range(0, len(items), AT_ONCE):
-            writes: list[Write] = []
-            for item in items[start : start + AT_ONCE]:
-                writes += [Delete(item.key), Delete(token_key(text(item.attributes, "hash")))]
-            retried(lambda writes=writes: self._table.transact(writes))  # type: ignore[misc]
-        retried(lambda: self._table.write(Delete(tokens_key(account_id))))
+        self._delete([key for item in items for key in (item.key, token_key(text(item.attributes, "hash")))])
+        self._delete([tokens_key(account_id)])
 
     def _give_up(self, writes: Sequence[Delete]) -> None:
         """Delete in one transaction what is still as its condition says."""

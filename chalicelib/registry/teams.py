@@ -7,9 +7,10 @@ name of a deleted one, or a team that does, comes with no rights.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from chalicelib.registry.access import GRANTABLE, Level
 from chalicelib.registry.accounts import Account, Accounts, Kind
@@ -25,6 +26,7 @@ from chalicelib.registry.errors import (
     VersionMismatch,
 )
 from chalicelib.registry.names import RepositoryName, parse_login, parse_team_name
+from chalicelib.registry.pages import filled
 from chalicelib.registry.ports import (
     Absent,
     All,
@@ -143,15 +145,12 @@ class Teams:
 
     def page(self, org: Account, after: str, limit: int) -> Sequence[Team]:
         """Up to ``limit`` teams beyond the name ``after``, in order of name; fewer only at the end."""
-        page: list[Team] = []
-        start = f"team/{after}" if after else ""
-        while len(page) < limit and (
-            items := self._table.query(organization(org.id), prefix="team/", after=start, limit=limit)
-        ):
-            start = items[-1].key.sort
-            teams = [_team(last_segment(item.key.sort), item.attributes) for item in items]
-            page += [team for team in teams if not team.is_deleting]
-        return page[:limit]
+
+        def shown(items: Sequence[Item]) -> Iterable[Team]:
+            teams = (_team(last_segment(item.key.sort), item.attributes) for item in items)
+            return (team for team in teams if not team.is_deleting)
+
+        return filled(self._table, organization(org.id), shown, prefix="team/", after=after, limit=limit)
 
     def describe(self, org: Account, name: str, description: str, version: int | None = None) -> Team:
         """Raises TeamUnknown, VersionMismatch, Busy."""
@@ -196,7 +195,7 @@ class Teams:
             keys += [place_key(text(item.attributes, "id"), org.id, team.id), item.key]
         for start in range(0, len(keys), AT_ONCE):
             batch: list[Write] = [Delete(key) for key in keys[start : start + AT_ONCE]]
-            settled(lambda batch=batch: self._table.transact(batch))  # type: ignore[misc]
+            settled(partial(self._table.transact, batch))
 
     # ------------------------------------------------------------------------------------------------------- members
 
@@ -311,13 +310,14 @@ class Teams:
     def repositories(self, team: Team, after: str, limit: int) -> Sequence[Granted]:
         """Up to ``limit`` repositories beyond the name ``after`` that a team was granted something on; fewer only at the
         end."""
-        page: list[Granted] = []
-        start = f"repository/{after}" if after else ""
-        partition = team_contents(team.id)
-        while len(page) < limit and (items := self._table.query(partition, prefix="repository/", after=start, limit=limit)):
-            start = items[-1].key.sort
-            page += self._still_there(team, items)
-        return page[:limit]
+        return filled(
+            self._table,
+            team_contents(team.id),
+            partial(self._still_there, team),
+            prefix="repository/",
+            after=after,
+            limit=limit,
+        )
 
     def _still_there(self, team: Team, items: Sequence[Item]) -> Sequence[Granted]:
         names = [item.key.sort.removeprefix("repository/") for item in items]

@@ -1,0 +1,29 @@
+"""A page of a list of which not every entry is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from chalicelib.registry.ports import Item, Table
+
+T = TypeVar("T")
+
+
+def filled(
+    table: Table,
+    partition: str,
+    shown: Callable[[Sequence[Item]], Iterable[T]],
+    *,
+    prefix: str = "",
+    after: str,
+    limit: int,
+) -> Sequence[T]:
+    """Up to ``limit`` of what ``shown`` makes of a partition's items whose sort keys begin with ``prefix``, beyond the one that
+    goes on with ``after`` ("" for the first). Fewer only at the end: whoever lists takes a short page for the last one."""
+    page: list[T] = []
+    start = prefix + after if after else ""
+    while len(page) < limit and (items := table.query(partition, prefix=prefix, after=start, limit=limit)):
+        start = items[-1].key.sort
+        page += shown(items)
+    return page[:limit]

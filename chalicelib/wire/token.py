@@ -6,7 +6,6 @@ answers itself; other RegistryErrors (Busy) are the door's to answer.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.tokens import Asked, IssuedToken, Rights, Tokens, decide, ordered
 from chalicelib.wire.address import address_of
+from chalicelib.wire.basic import name_and_secret
 from chalicelib.wire.http import Request, Response
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a kind (RFC 8693 section 2.1)
@@ -36,7 +36,6 @@ MAX_SCOPES = 100
 
 _MAX_BODY = 65_536
 _MAX_FIELDS = 200
-_MAX_CREDENTIALS = 8_192  # characters of a Basic Authorization's value
 _MAX_CLIENT_ID = 200
 _TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})  # Go's strconv.ParseBool, which clients write for
 _FALSE = frozenset({"", "0", "f", "F", "false", "False", "FALSE"})
@@ -183,15 +182,10 @@ def _by_basic(request: Request, services: TokenServices) -> SignedIn | None:
 def _basic(header: str) -> tuple[str, str]:
     """Name and password of Basic credentials (RFC 7617), which are UTF-8. Raises _Refused."""
     scheme, _, encoded = header.strip().partition(" ")
-    try:
-        if len(encoded) > _MAX_CREDENTIALS:
-            encoded = ""
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except ValueError:
-        name = colon = password = ""
-    if scheme.lower() != "basic" or not colon:
+    found = name_and_secret(encoded) if scheme.lower() == "basic" else None
+    if found is None:
         raise _Refused(401, "UNAUTHORIZED", "invalid_client", _NOT_BASIC)
-    return name, password
+    return found
 
 
 def _by_grant(form: Mapping[str, str], source: str, services: TokenServices) -> tuple[access.Account, str | None]:

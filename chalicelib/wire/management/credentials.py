@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Protocol
 
 from chalicelib.registry.access import Account
 from chalicelib.registry.errors import Unauthenticated
 from chalicelib.wire.address import address_of
+from chalicelib.wire.basic import MAX_CREDENTIALS, name_and_secret
 from chalicelib.wire.http import Request
-
-_MAX_CREDENTIALS = 8_192  # characters of an Authorization's value
 
 
 class Proven(Protocol):
@@ -43,7 +41,7 @@ def authenticated(request: Request, credentials: Authenticator, refresh_tokens: 
     if "authorization" not in request.headers:
         return None
     scheme, _, value = request.header("authorization").strip().partition(" ")
-    if len(value) > _MAX_CREDENTIALS:
+    if len(value) > MAX_CREDENTIALS:
         raise Unauthenticated("the Authorization header is too long")
     match scheme.lower():
         case "basic":
@@ -58,8 +56,7 @@ def authenticated(request: Request, credentials: Authenticator, refresh_tokens: 
 
 
 def _by_basic(encoded: str, source: str, credentials: Authenticator) -> Proven | None:
-    try:
-        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except ValueError:  # no ASCII, no base64, or no UTF-8 within
-        raise Unauthenticated("the Authorization header does not hold Basic credentials") from None
-    return credentials.authenticate(name, secret, source) if colon else None
+    found = name_and_secret(encoded)
+    if found is None:
+        raise Unauthenticated("the Authorization header does not hold Basic credentials")
+    return credentials.authenticate(*found, source)

@@ -65,9 +65,12 @@ class Settings:
     sparse: Sparse
     log: str = "changes"
     tracing: bool = False
-    create_on_push: bool = False
-    """Whether a push makes the repository that is not there, as long as no administrator has said otherwise."""
     private_issuers: frozenset[str] = frozenset()
+
+    @property
+    def create_on_push(self) -> bool:
+        """Whether a push makes the repository that is not there, as long as no administrator has said otherwise."""
+        return isinstance(self.store, Path)
 
     @property
     def realm(self) -> str:
@@ -84,15 +87,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     sparse = environment.get("SLIPWAY_SPARSE_MANIFESTS", "") or Sparse.NONE.value
     if sparse not in {choice.value for choice in Sparse}:
         raise SettingError(f"SLIPWAY_SPARSE_MANIFESTS must be none, indexes or all, not {sparse!r}")
-    store = _store(environment)
     return Settings(
-        store=store,
+        store=_store(environment),
         public_url=public_url,
         service=environment.get("SLIPWAY_SERVICE", "") or parts.netloc,
         sparse=Sparse(sparse),
         log=_log(environment.get("SLIPWAY_LOG", "") or LOGS[0]),
         tracing=_is_yes(environment, "SLIPWAY_TRACING"),
-        create_on_push=isinstance(store, Path),
         private_issuers=_hosts(environment, "SLIPWAY_PRIVATE_ISSUERS"),
     )
 

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -169,7 +169,7 @@ class KeyRing:
         """
         now = self._now()
         periods = [int(now // PERIOD), int((now + 2 * PUBLISHED_BEFORE) // PERIOD)]
-        return [retried(lambda period=period: self._ensure(period)).kid for period in dict.fromkeys(periods)]  # type: ignore[misc]
+        return [retried(partial(self._ensure, period)).kid for period in dict.fromkeys(periods)]
 
     # ----------------------------------------------------------------------------------------------------- verifying
 

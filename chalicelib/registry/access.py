@@ -190,13 +190,9 @@ def decide(account: Account | None, operation: Operation, where: Where) -> Verdi
         return Verdict(allowed=False, reason=_too_little(operation, standing))
     if account is not None and account.limits is not None and not _within(account.limits, operation, where.name):
         return Verdict(allowed=False, reason="the access token is narrowed to other repositories or actions")
-    if operation is not Operation.CREATE and not where.exists and not _may_create(account, where):
+    if not where.exists and standing.level < Operation.CREATE.needs:
         return Verdict(allowed=False, reason="there is no such repository, and creating it needs admin on the namespace")
     return Verdict(allowed=True, reason=standing.reason)
-
-
-def _may_create(account: Account | None, where: Where) -> bool:
-    return level(account, where).level >= Operation.CREATE.needs
 
 
 def _too_little(operation: Operation, standing: Standing) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from chalicelib.registry.attempts import retried
@@ -167,7 +168,7 @@ class Blobs:
             source = self._repositories.find(RepositoryName.parse(text(item.attributes, "name")))
             if source is None or source.id != last_segment(item.key.sort):
                 continue  # deleted, and its name perhaps given to another
-            blob = retried(lambda source=source: self._mount(repository, digest, source, may))  # type: ignore[misc]
+            blob = retried(partial(self._mount, repository, digest, source, may))
             if blob is not None:
                 return blob
         return None

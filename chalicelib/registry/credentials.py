@@ -67,12 +67,13 @@ class Credentials:
     def federated(self, name: str, admit: Callable[[str | None], ProvenIdentity]) -> tuple[SignedIn, ProvenIdentity]:
         """The robot of that name, and who asks to be it, if ``admit`` lets them: it is given the robot's id, None for one that
         does not exist or is switched off. Raises what ``admit`` raises."""
-        account = self._accounts.read(name)
-        is_robot = account is not None and account.kind is Kind.ROBOT and account.is_active and not account.is_deleting
-        identity = admit(account.id if account is not None and is_robot else None)
-        if account is None or not is_robot:
+        robot = self._accounts.read(name)
+        if robot is not None and (robot.kind is not Kind.ROBOT or not robot.is_active or robot.is_deleting):
+            robot = None
+        identity = admit(robot.id if robot else None)
+        if robot is None:
             raise Unauthenticated
-        return SignedIn(account, None, "federation"), identity
+        return SignedIn(robot, None, "federation"), identity
 
     def _signed_in(self, secret: str, name: str = "") -> SignedIn | None:
         found = self._access_tokens.authenticate(secret, name)

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
@@ -272,7 +273,7 @@ class Pushes:
             if begun_at >= latest:
                 break
             self._withdraw(repository, Digest.parse(digest))
-            settled(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+            settled(partial(self._table.write, Delete(item.key)))
             withdrawn += 1
         return withdrawn
 

@@ -8,6 +8,7 @@ that the manifest is still gone; a push of the same manifest in between keeps th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from chalicelib.registry.attempts import Changed, retried, settled
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
@@ -136,7 +137,7 @@ class Removals:
         for start in range(0, len(notes), MAX_TRANSACTION - 1):
             batch = [Delete(note) for note in notes[start : start + MAX_TRANSACTION - 1]]
             try:
-                settled(lambda batch=batch: self._table.transact([still_gone, *batch]))  # type: ignore[misc]
+                settled(partial(self._table.transact, [still_gone, *batch]))
             except ConditionFailed:
                 return
 

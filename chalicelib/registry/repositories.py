@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TypeAlias
 
 from chalicelib.registry.attempts import Changed, retried, settled
@@ -262,11 +263,11 @@ class Repositories:
                     self._unlist(each, text(item.attributes, "name"), repository)
                 gone = [Delete(each.key) for each in found]
                 gone += [Delete(key) for each in found if (key := _listed(each.key.sort, repository))]
-                settled(lambda gone=gone: self._table.transact(gone))  # type: ignore[misc]
+                settled(partial(self._table.transact, gone))
                 cleared += len(found)
             if cleared >= limit:
                 break
-            settled(lambda key=item.key: self._table.write(Delete(key)))  # type: ignore[misc]
+            settled(partial(self._table.write, Delete(item.key)))
         return cleared
 
     def _unlist(self, item: Item, name: str, repository: str) -> None:

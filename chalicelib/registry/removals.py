@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chalicelib.registry.attempts import Changed, retried
+from chalicelib.registry.attempts import retried
 from chalicelib.registry.condemned import Listed, condemn, seconds
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
 from chalicelib.registry.events import NOBODY, Actor, Event, Events
@@ -88,7 +88,7 @@ class Removals:
 
     def collect(self, repository: str, name: str, digest: Digest, record: Attributes, also: Sequence[Write]) -> None:
         """Take away a manifest that nobody tags or needs, if its record is as it was read. Raises ManifestReferenced,
-        ConditionFailed, Conflict, Changed."""
+        ConditionFailed, Conflict."""
         event = Event("MANIFEST_DELETE", name, NOBODY, detail={"digest": str(digest), "reason": "untagged"})
         self._delete(repository, digest, record, event, also)
 
@@ -96,14 +96,12 @@ class Removals:
         """One that is pending goes too: somebody may have been told that it needs what is to be deleted."""
         if needing := standing(self._needs.of_manifest(repository, digest)):
             raise ManifestReferenced(str(digest), str(needing))
-        tags = self._tags(repository, digest)
         now = seconds(self._clock)
-        if len(tags) > _TAGS_AT_ONCE:
+        while len(tags := self._tags(repository, digest)) > _TAGS_AT_ONCE:
             first = tags[:_TAGS_AT_ONCE]
             untagged = [write for tag in first for write in _untag(repository, digest, tag)]
             kept = [write for tag in first for write in _keep_tag(repository, digest, tag, event.actor, now)]
             self._table.transact([Check(manifest_key(repository, digest), revised(record)), *untagged, *kept])
-            raise Changed
         writes: list[Write] = [
             Delete(manifest_key(repository, digest), revised(record)),
             Delete(content_key(repository, digest)),

@@ -69,6 +69,16 @@ another repository later, an id never.
     attempts/from/<address>
         all                                         until, last: wrong passwords from one address, for any name
     keys/<root key's thumbprint>                    crypto/keyring.py
+    job/<job id>
+        job                                         kind, status, parameters, counts, cursor, lines, ... jobs.py
+        log/<offset>                                lines: a stretch of its log that begins there
+    jobs
+        <job id>                                    (index) all jobs; an id begins with its time
+    open
+        <kind>                                      (index) job, due_at, holder?, until?: the one job of the kind that has not
+                                                    ended, and the lease of who runs it; revision
+    crons
+        <kind>                                      next_at, timed_by, schedule?, parameters?, ...; version. crons.py
 
 ``revision`` counts what came to depend on the item. Who takes an item away does so on the condition that the revision is
 the one at which nothing depended on it; who comes to depend on it raises the revision in the same transaction.
@@ -86,6 +96,9 @@ ACCOUNTS_PARTITION = "accounts"
 ADMINS_PARTITION = "admins"
 UNFINISHED_PARTITION = "unfinished"
 PENDING_PARTITION = "pending"
+JOBS_PARTITION = "jobs"
+OPEN_PARTITION = "open"
+CRONS_PARTITION = "crons"
 REVISION = "revision"
 VERSION = "version"
 DELETING = "deleting"
@@ -266,6 +279,31 @@ def unfinished_key(begun_at: int, upload: str) -> Key:
 
 def pending_key(begun_at: int, repository: str, digest: Digest) -> Key:
     return Key(PENDING_PARTITION, f"{begun_at:012d}/{repository}/{digest}")
+
+
+def job_contents(job: str) -> str:
+    """The partition of a job's record and its log, by its id."""
+    return f"job/{job}"
+
+
+def job_key(job: str) -> Key:
+    return Key(job_contents(job), "job")
+
+
+def job_log_key(job: str, offset: int) -> Key:
+    return Key(job_contents(job), f"log/{offset:08d}")
+
+
+def jobs_key(job: str) -> Key:
+    return Key(JOBS_PARTITION, job)
+
+
+def open_key(kind: str) -> Key:
+    return Key(OPEN_PARTITION, kind)
+
+
+def cron_key(kind: str) -> Key:
+    return Key(CRONS_PARTITION, kind)
 
 
 def last_segment(sort: str) -> str:

@@ -23,7 +23,18 @@ from typing import Protocol
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.errors import RegistryError, ScheduleInvalid, VersionMismatch
 from chalicelib.registry.jobs import Jobs, Kind, Limits
-from chalicelib.registry.ports import All, Attributes, Clock, Condition, ConditionFailed, Equals, Lacks, Table, Update
+from chalicelib.registry.ports import (
+    All,
+    Attributes,
+    Clock,
+    Condition,
+    ConditionFailed,
+    Equals,
+    Lacks,
+    StoreFull,
+    Table,
+    Update,
+)
 from chalicelib.registry.records import CRONS_PARTITION, VERSION, cron_key, number, text_or, version_of
 
 SHORTEST = 60
@@ -116,8 +127,8 @@ class Crons:
         for kind in self._kinds():
             try:
                 made += self._make(kind, stored.get(kind.name))
-            except RegistryError as error:
-                logger.warning("no job of the kind %s was made: %s", kind.name, error)
+            except (RegistryError, StoreFull) as error:
+                logger.warning("no job of the kind %s was made: %s", kind.name, error or type(error).__name__)
         return made
 
     def _make(self, kind: Kind, stored: Attributes | None) -> bool:

@@ -199,11 +199,16 @@ class JobRun:
         self._until = now + LEASE_SECONDS
         lease = self._entry({"holder": holder, "until": self._until})
         changes: Attributes = {"status": RUNNING, "attempts": self._attempts, "started_at": self._started_at}
-        if not self._write(lease, changes, drop=("continued",), only_if=Equals("status", self._job.status)):
+        is_taken = self._write(lease, changes, drop=("continued",))
+        if not is_taken and not self._is_held_by(holder):  # it may have been written, and the answer lost
             return False
         self._fence = Equals("holder", holder)
-        self._saved_at = now
+        self._saved_at, self._stopped = now, ""
         return True
+
+    def _is_held_by(self, holder: str) -> bool:
+        entry = self._table.get(open_key(self._job.kind))
+        return entry is not None and entry.get("holder") == holder
 
     def conclude(self, failure: Exception | None) -> None:
         """Keep what became of the attempt: whether it was stopped, or failed (by ``failure``), or is done."""

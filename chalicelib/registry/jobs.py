@@ -220,13 +220,14 @@ class Jobs:
         asked, limits = self.kind(kind), Limits(retries, deadline)
         asked.checked(parameters)
         limits.checked()
+        job, writes = self.made(asked, parameters, created_by, limits)
 
         def write() -> Job:
             under_way = self._table.get(open_key(kind))
-            if under_way is not None:
+            if under_way is None:
+                self._table.transact(writes)
+            elif text(under_way, "job") != job.id:  # else it was made, and the answer lost
                 raise JobUnderWay(kind, text(under_way, "job"))
-            job, writes = self.made(asked, parameters, created_by, limits)
-            self._table.transact(writes)
             return job
 
         return retried(write)
@@ -284,22 +285,24 @@ class Jobs:
 
     def cancel(self, identifier: str) -> Job:
         """End a job that is waiting, or have a running one end at its next checkpoint. Raises JobUnknown, JobEnded, Busy."""
-
-        def write() -> None:
-            job = self.get(identifier)
-            if job.status in ENDED:
-                raise JobEnded(identifier, job.status)
-            if job.status == WAITING:
-                ended: Attributes = {"status": CANCELLED, "ended_at": self._now()}
-                unheld = All((Equals("job", identifier), Lacks("holder")))
-                change = Update(job_key(identifier), set=ended, condition=Equals("status", WAITING))
-                self._table.transact([Delete(open_key(job.kind), unheld), change])
-            else:
-                asked = Update(job_key(identifier), set={"cancelling": True}, condition=Equals("status", RUNNING))
-                self._table.write(asked)
-
-        retried(write)
+        job = self.get(identifier)
+        if job.status in ENDED:
+            raise JobEnded(identifier, job.status)
+        retried(lambda: self._cancel(identifier))
         return self.get(identifier)
+
+    def _cancel(self, identifier: str) -> None:
+        job = self.get(identifier)
+        if job.status == WAITING:
+            ended: Attributes = {"status": CANCELLED, "ended_at": self._now()}
+            unheld = All((Equals("job", identifier), Lacks("holder")))
+            change = Update(job_key(identifier), set=ended, condition=Equals("status", WAITING))
+            self._table.transact([Delete(open_key(job.kind), unheld), change])
+        elif job.status == RUNNING:
+            asked = Update(job_key(identifier), set={"cancelling": True}, condition=Equals("status", RUNNING))
+            self._table.write(asked)
+        elif job.status != CANCELLED:  # else it was cancelled, and the answer lost
+            raise JobEnded(identifier, job.status)
 
     def delete(self, identifier: str) -> None:
         """Forget a job that has ended, and its log. Raises JobUnknown, JobUnderWay, Busy."""

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.local.cron_times import CronTimes
 from chalicelib.registry.crons import SHORTEST, SHORTHANDS
 from chalicelib.registry.errors import JobKindUnknown, JobParametersInvalid, ScheduleInvalid, VersionMismatch
 from chalicelib.registry.jobs import DONE, Kind
+from chalicelib.registry.records import cron_key
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.running_jobs import Works
@@ -116,6 +117,19 @@ def test_a_schedule_set_while_a_tick_makes_the_job_of_the_earlier_holds() -> Non
         cron = works.crons.get("steps")
         assert (cron.schedule, cron.next_at, cron.version) == ("0 0 5 * * *", at(2026, 1, 2, 5), 1)
         assert made(works) <= 1
+
+
+def test_one_that_is_unset_while_its_first_time_is_found_stays_unset() -> None:
+    def make() -> Works:
+        works = Works()
+        works.jobs.kinds = {"prompt": Kind("prompt", "", lambda _run: None, DAILY, is_prompt=True)}
+        return works
+
+    for works, *outcomes in interleaved(make, lambda works: works.table, Works.tick, lambda works: works.crons.unset("prompt")):
+        assert outcomes == ["", ""]
+        stored = works.table.inner.get(cron_key("prompt"))
+        assert stored is not None
+        assert "next_at" not in stored
 
 
 def test_one_kind_whose_schedule_is_broken_keeps_no_other_from_its_jobs() -> None:
@@ -313,7 +327,6 @@ FIELDS = [
 ]
 
 
-@settings(deadline=None)
 @given(st.tuples(*FIELDS).map(" ".join), st.datetimes(datetime(2020, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_whatever_is_taken_comes_later_and_never_twice_a_minute(schedule: str, moment: datetime) -> None:
     works = Works(clock=FrozenClock(moment))
@@ -332,7 +345,6 @@ def test_whatever_is_taken_comes_later_and_never_twice_a_minute(schedule: str, m
         found = later
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30) | st.lists(st.text("0123456789*/-,LW#@MON ", max_size=6), min_size=6, max_size=6).map(" ".join))
 def test_any_text_is_a_schedule_or_is_refused(schedule: str) -> None:
     try:

@@ -23,6 +23,7 @@ from chalicelib.registry.job_runner import (
 from chalicelib.registry.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Run, Stopped
 from chalicelib.registry.ports import Conflict, StoreFull, Write
 from tests.memory_table import MemoryTable
+from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import AMPLE, STEPS, Broken, Works
 from tests.watched_table import die, interleaved
 
@@ -147,6 +148,56 @@ def test_two_ticks_never_run_one_job_at_once() -> None:
             assert works.most_under_way == 1
             assert works.only().status == DONE
             assert works.entries() == {}
+
+
+def test_nor_do_two_that_find_it_abandoned() -> None:
+    def make() -> Works:
+        works = Works()
+        works.create()
+        works.during = once(1, die)
+        assert works.tick_or_die()
+        works.expire()
+        return works
+
+    for works, *outcomes in interleaved(make, lambda works: works.table, Works.tick, Works.tick):
+        assert outcomes == ["", ""]
+        assert works.most_under_way == 1
+        job = works.only()
+        assert (job.status, job.attempts, job.counts) == (DONE, 2, {"steps": STEPS})
+        assert works.done == [0, 1, 2, 3]
+
+
+def test_whoever_comes_back_while_another_one_runs_it_leaves_it_to_that_one() -> None:
+    works = Works()
+    job = works.create()
+    found: dict[str, object] = {}
+
+    def meanwhile() -> None:
+        works.clock.advance(LEASE_SECONDS)
+        works.during = once(2, die)  # as far as it has come when the first comes back
+        assert works.tick_or_die()
+        works.during = lambda _run, _step: None
+        found.update(job=works.jobs.get(job.id), entry=works.entries())
+
+    works.during = once(1, meanwhile)
+    works.tick()
+    assert works.done == [0, 1, 1]
+    assert works.jobs.get(job.id) == found["job"]
+    assert works.entries() == found["entry"]
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_an_answer_of_the_table_that_is_lost_costs_nothing(nth: int) -> None:
+    table = LosingTable(nth)
+    works = Works(table, schedule="0 0 0 1 * *")
+    works.tick()
+    works.clock.advance(40 * 86_400)
+    table.is_on = True
+    works.tick()
+    job = works.only()
+    assert (job.status, job.attempts, job.counts) == (DONE, 1, {"steps": STEPS})
+    assert works.said(job) == [f"step {step}" for step in ALL]
+    assert works.done == ALL
 
 
 def test_whoever_was_taken_for_dead_writes_nothing_more() -> None:

@@ -9,6 +9,7 @@ import pytest
 from chalicelib.registry.errors import JobEnded, JobKindUnknown, JobParametersInvalid, JobUnderWay, JobUnknown
 from chalicelib.registry.jobs import CANCELLED, DONE, WAITING, Run
 from tests.memory_table import ConflictingTable, MemoryTable
+from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import STEPS, Works
 from tests.watched_table import die, interleaved
 
@@ -163,6 +164,22 @@ def test_a_deletion_that_was_interrupted_may_be_made_again() -> None:
         if is_last:
             break
     assert nth > 3
+
+
+def test_what_was_done_though_the_answer_was_lost_is_not_refused() -> None:
+    table = LosingTable(1)
+    works = Works(table)
+    table.is_on = True
+    job = works.create()
+    assert works.only() == job
+    table.left = 1
+    assert works.jobs.cancel(job.id).status == CANCELLED
+    job = works.create()
+    works.during = lambda _run, _step: setattr(table, "left", 1) or works.jobs.cancel(job.id)  # type: ignore[func-returns-value]
+    works.tick()
+    assert works.jobs.get(job.id).status == CANCELLED
+    table.left = 1
+    works.jobs.delete(job.id)
 
 
 def test_a_table_that_conflicts_is_asked_again() -> None:

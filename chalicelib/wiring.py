@@ -322,6 +322,8 @@ def management() -> Management:
         events=events(),
         configuration=configuration(),
         trust=trust_rules(),
+        jobs=jobs(),
+        crons=crons(),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from infra.command.job import DEADLINE, KINDS, PARAMETERS, RETRIES, parameters_of
+from infra.command.job import DEADLINE, KINDS, PARAMETERS, RETRIES, in_words, parameters_of
 from infra.command.names import ACCOUNT
 from infra.command.options import LIMIT, RegistryGroup
 from infra.command.session import Session, given, segments, with_session
@@ -24,7 +24,7 @@ def cron() -> None:
 @with_session
 def list_crons(session: Session, limit: int | None) -> None:
     """Each kind of job with its schedule."""
-    session.show_list(KINDS, _COLUMNS, limit=limit)
+    session.show_list(KINDS, _COLUMNS, limit=limit, shown=in_words)
 
 
 @cron.command("set")

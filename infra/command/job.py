@@ -52,7 +52,7 @@ def job() -> None:
 @with_session
 def list_jobs(session: Session, action: str | None, status: str | None, limit: int | None) -> None:
     """Jobs, newest first."""
-    session.show_list(JOBS, _COLUMNS, query={"action": action or "", "status": status or ""}, limit=limit)
+    session.show_list(JOBS, _COLUMNS, query={"action": action or "", "status": status or ""}, limit=limit, shown=in_words)
 
 
 @job.command("kinds")
@@ -127,6 +127,12 @@ def delete_job(session: Session, number: str, yes: bool) -> None:
     """Delete an ended job with its log."""
     session.confirm(f"Delete the job {number} and its log?", yes=yes)
     session.done(session.send("DELETE", _path(number)).content, f"deleted the job {number}")
+
+
+def in_words(told: Json) -> Json:
+    """What is counted, and what was asked for, as a table has it: ``days=30``."""
+    numbers = {field: told[field] for field in ("counts", "parameters") if isinstance(told.get(field), dict)}
+    return {**told, **{field: [f"{name}={number}" for name, number in each.items()] for field, each in numbers.items()}}
 
 
 def parameters_of(said: Sequence[str]) -> dict[str, int]:

@@ -143,6 +143,12 @@ def test_kinds_tell_their_parameters(user: User, server: Scripted) -> None:
     assert "minutes=0 (0 to 1440)" in run(user, server, "job", "kinds").out
 
 
+def test_numbers_stand_in_tables_in_words(user: User, server: Scripted) -> None:
+    server.answer(200, {"all": [{"action": "x", "counts": {"blobs": 5, "bytes": 7}, "parameters": {"days": 30}}]})
+    assert "blobs=5, bytes=7" in run(user, server, "job", "list").out
+    assert "days=30" in run(user, server, "cron", "list").out
+
+
 def test_a_log_is_read_to_its_end(user: User, server: Scripted) -> None:
     say(server, lines("a", "b\x1b"), lines("c", first=2), lines(first=3))
     done = run(user, server, "job", "logs", "5f")

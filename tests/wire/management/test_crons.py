@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,16 @@ NIGHTLY = "0 30 2 * * *"
 def test_schedules_that_are_none(house: House, schedule: str) -> None:
     assert house.refused("PUT", CLIMB, {"schedule": schedule}) == (400, "INVALID_SCHEDULE")
     assert house.expect(200, "GET", CLIMB)["schedule"] == "0 0 3 * * *"
+
+
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "jobs.md").read_text()
+TOLD = [*re.findall(r"^\| `(0 [^`]+)` \|", GUIDE, re.MULTILINE), *re.findall(r"`(@[a-z]+)`", GUIDE)]
+
+
+@pytest.mark.parametrize("schedule", TOLD)
+def test_schedules_that_the_guide_tells_of(house: House, schedule: str) -> None:
+    assert len(TOLD) >= 9
+    assert house.expect(200, "PUT", CLIMB, {"schedule": schedule})["nextAt"]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def create_job(call: Call) -> Answer:
         retries=None if body.retries is UNSET else body.retries,
         deadline=None if body.deadline is UNSET else body.deadline,
     )
-    return Answer(_shown(job), object=job.id, detail={"action": job.kind, **named(job.parameters)})
+    return Answer(_shown(job), object=job.kind, detail={"job": job.id, **named(job.parameters)})
 
 
 def read_job(call: Call) -> Answer:
@@ -117,7 +117,7 @@ def read_job(call: Call) -> Answer:
 def cancel_job(call: Call) -> Answer:
     """Raises JobUnknown, JobEnded, Busy."""
     job = call.services.jobs.cancel(call.names["job"])
-    return Answer(_shown(job), detail={"action": job.kind})
+    return Answer(_shown(job), object=job.kind)
 
 
 def delete_job(call: Call) -> Answer:
@@ -127,7 +127,7 @@ def delete_job(call: Call) -> Answer:
         call.services.jobs.delete(job.id)
     except JobUnknown:
         return NOTHING_THERE
-    return Answer(detail={"action": job.kind})
+    return Answer(object=job.kind)
 
 
 def read_log(call: Call) -> Answer:

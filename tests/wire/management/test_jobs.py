@@ -190,6 +190,6 @@ def test_changes_are_on_record(house: House) -> None:
     house.expect(200, "POST", f"{url(job)}/cancel")
     house.expect(204, "DELETE", url(job))
     (made,), (cancelled,), (deleted,) = (house.events(f"JOB_{what}") for what in ("CREATE", "CANCEL", "DELETE"))
-    assert (made["object"], made["detail"]["action"], made["detail"]["parameters"]) == (job["id"], "climb", "steps=7")
+    assert (made["object"], made["detail"]["job"], made["detail"]["parameters"]) == ("climb", job["id"], "steps=7")
     for event in (cancelled, deleted):
-        assert (event["object"], event["detail"], event["actor"]) == (job["id"], {"action": "climb"}, "admin")
+        assert (event["object"], event["detail"], event["actor"]) == ("climb", {"job": job["id"]}, "admin")

@@ -324,6 +324,8 @@ def management() -> Management:
         events=events(),
         configuration=configuration(),
         trust=trust_rules(),
+        jobs=jobs(),
+        crons=crons(),
     )
 
 

@@ -28,13 +28,11 @@ from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.errors import JobEnded, JobKindUnknown, JobParametersInvalid, JobUnderWay, JobUnknown
 from chalicelib.registry.ports import (
     Absent,
-    All,
     Attributes,
     Clock,
     Delete,
     Equals,
     Item,
-    Lacks,
     Put,
     Table,
     Update,
@@ -295,9 +293,8 @@ class Jobs:
         job = self.get(identifier)
         if job.status == WAITING:
             ended: Attributes = {"status": CANCELLED, "ended_at": self._now()}
-            unheld = All((Equals("job", identifier), Lacks("holder")))
             change = Update(job_key(identifier), set=ended, condition=Equals("status", WAITING))
-            self._table.transact([Delete(open_key(job.kind), unheld), change])
+            self._table.transact([change, Delete(open_key(job.kind))])
         elif job.status == RUNNING:
             asked = Update(job_key(identifier), set={"cancelling": True}, condition=Equals("status", RUNNING))
             self._table.write(asked)

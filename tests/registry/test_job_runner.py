@@ -469,6 +469,25 @@ def test_whenever_it_is_cancelled_it_ends_once_and_the_next_one_may_come() -> No
         assert works.entries() == {}
 
 
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_what_ends_while_somebody_cancels_it_has_ended(is_dead: bool) -> None:
+    def make() -> Works:
+        works = Works()
+        works.create()
+        if is_dead:
+            works.during = once(1, die)
+            assert works.tick_or_die()
+            works.expire()
+        return works
+
+    for works, refused, _ in interleaved(make, lambda works: works.table, lambda w: w.jobs.cancel(w.only().id), Works.tick):
+        job = works.only()
+        assert job.status == (DONE if refused else CANCELLED)
+        assert refused in {"", "JobEnded"}
+        assert not job.is_cancelling
+        assert works.entries() == {}
+
+
 def test_a_running_job_is_failed_at_the_first_checkpoint_after_its_deadline() -> None:
     works = Works(seconds=40)
     job = works.jobs.create("steps", {}, "bob", deadline=60)

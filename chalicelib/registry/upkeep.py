@@ -46,7 +46,7 @@ def sweep_staging(leftovers: Leftovers, run: Run) -> None:
 
 def rotate_keys(ring: RotatingKeys, run: Run) -> None:
     """Have the next key for tokens ready in time."""
-    run.log(f"keys for now and next: {', '.join(ring.rotate())}")
+    run.log(f"keys: {', '.join(ring.rotate())}")
 
 
 def trim_history(jobs: Jobs, clock: Clock, run: Run) -> None:

@@ -167,6 +167,28 @@ def test_nor_do_two_that_find_it_abandoned() -> None:
         assert works.done == [0, 1, 2, 3]
 
 
+def test_nor_does_one_that_saw_it_abandoned_before_another_took_it_up() -> None:
+    def make() -> Works:
+        works = Works()
+        works.create()
+        works.during = once(1, die)
+        assert works.tick_or_die()
+        works.expire()
+        return works
+
+    def begin(works: Works) -> None:
+        works.during = once(2, die)  # as far as it has come meanwhile
+        works.tick_or_die()
+        works.during = lambda _run, _step: None
+
+    worlds = list(interleaved(make, lambda works: works.table, Works.tick, begin))
+    begun = [works for works, *_ in worlds if works.only().status == RUNNING]
+    assert len(begun) > 3
+    for works in begun:
+        assert works.done == [0, 1]
+    assert {works.only().status for works, *_ in worlds} == {RUNNING, DONE}
+
+
 def test_whoever_comes_back_while_another_one_runs_it_leaves_it_to_that_one() -> None:
     works = Works()
     job = works.create()
@@ -483,6 +505,7 @@ def test_what_ends_while_somebody_cancels_it_has_ended(is_dead: bool) -> None:
     for works, refused, _ in interleaved(make, lambda works: works.table, lambda w: w.jobs.cancel(w.only().id), Works.tick):
         job = works.only()
         assert job.status == (DONE if refused else CANCELLED)
+        assert (job.status == DONE) == (works.done == ALL)
         assert refused in {"", "JobEnded"}
         assert not job.is_cancelling
         assert works.entries() == {}

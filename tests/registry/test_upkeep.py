@@ -155,7 +155,7 @@ def test_the_keys_are_on_record() -> None:
 
     run = Steps()
     upkeep.rotate_keys(Ring(), run)
-    assert run.lines == ["keys for now and next: now, next"]
+    assert run.lines == ["keys: now, next"]
 
 
 def test_a_history_is_trimmed_while_jobs_come_and_go() -> None:

@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.registry.adoption import Direct
-from chalicelib.registry.attempts import retried, settled
+from chalicelib.registry.attempts import settled
 from chalicelib.registry.condemned import (
     RENEWED_AFTER,
     Bytes,
@@ -38,7 +38,7 @@ from chalicelib.registry.errors import ManifestReferenced
 from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs
-from chalicelib.registry.pace import Pace
+from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.ports import (
     EXPIRES,
     Absent,
@@ -135,15 +135,12 @@ class Garbage:
         self._remains.clear(pace)
         self._expiry.expire(now - choices.restorable_days * DAY, pace)
         for item in self._due(CONDEMNED_PARTITION, now - choices.grace_hours * 3600 - RENEWED_AFTER):
-            retried(partial(self._settle, item, pace))
-            pace.checkpoint()
+            settle(partial(self._settle, item, pace), pace)
         if choices.untagged_days:
             for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
-                retried(partial(self._collect_manifest, item, pace))
-                pace.checkpoint()
+                settle(partial(self._collect_manifest, item, pace), pace)
         for item in self._due(RETIRED_PARTITION):
-            self._delete(item.key.sort, pace)
-            pace.checkpoint()
+            settle(partial(self._delete, item.key.sort, pace), pace)
 
     def _due(self, partition: str, latest: int | None = None) -> Iterator[Item]:
         """The notes of a partition up to a time, oldest first, a stretch at a time."""

@@ -105,8 +105,24 @@ def test_untagged_manifests_stay_unless_somebody_decided_otherwise(surface: Surf
     surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
     assert collect(surface, 100 * DAY) == {"expired": 1}
     surface.configuration.change(untagged_days=30)
-    assert collect(surface) == {"manifests": 1}
-    assert [removed.digest for removed in surface.trash.page(APP, "", 10)] == [digest]
+    assert surface.call("HEAD", f"/v2/admin/app/manifests/{digest}").status == 200
+    later = pushed(surface, b"other")
+    surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
+    assert collect(surface, 2 * DAY) == {}
+    assert collect(surface, 27 * DAY) == {"expired": 1}
+    assert collect(surface, 2 * DAY) == {"manifests": 1}
+    assert [removed.digest for removed in surface.trash.page(APP, "", 10)] == [later]
+
+
+def test_the_policy_about_untagged_manifests_can_be_taken_back(surface: Surface) -> None:
+    surface.configuration.change(untagged_days=30)
+    pushed(surface)
+    surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
+    collect(surface, 2 * DAY)
+    assert len(surface.table.query("untagged")) == 1
+    surface.configuration.change(untagged_days=0)
+    assert collect(surface, 100 * DAY) == {"expired": 1}
+    assert surface.table.query("untagged") == []
 
 
 def test_deleted_repositories_leave_nothing_but_what_others_hold(surface: Surface) -> None:

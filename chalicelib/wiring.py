@@ -321,6 +321,7 @@ def management() -> Management:
         events=events(),
         configuration=configuration(),
         trust=trust_rules(),
+        trash=trash(),
     )
 
 

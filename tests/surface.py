@@ -204,6 +204,7 @@ class Surface:
             events=self.registry.events,
             configuration=self.configuration,
             trust=self.trust_rules,
+            trash=self.trash,
         )
         self.app = Application(
             "slipway-under-test",

@@ -717,6 +717,7 @@ LISTS = [
     "/api/v0/repositories", "/api/v0/repositories/acme", f"{APP}/teamAccess", f"{APP}/events", "/api/v0/events",
     "/api/v0/api_tokens", "/api/v0/repositoryNamespaces/acme/teamAccess", "/enzi/v0/accounts/admin/organizations",
     "/api/v0/accounts/acme/teams/repo-ro/repositoryAccess", "/api/v0/accounts/acme/robots/ci/trust",
+    f"{APP}/removed",
 ]  # fmt: skip
 
 

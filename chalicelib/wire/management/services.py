@@ -16,6 +16,7 @@ from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
+from chalicelib.registry.trash import Trash
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,4 @@ class Management:
     events: Events
     configuration: Configuration
     trust: TrustRules
+    trash: Trash

@@ -101,10 +101,8 @@ def restore(session: Session, which: Place, reference: str) -> None:
     """Bring back what was deleted: a tag as it was last, an image with its tags, or a tag as it was on one image."""
     restored = session.send("POST", f"{_path(which)}/restore", {"reference": reference}).content
     tags = restored.get("tags")
-    tagged = ", ".join(map(str, tags)) if isinstance(tags, list) else ""
-    session.done(
-        restored, f"restored {restored.get('digest', reference)}, tagged {tagged}" if tagged else f"restored {reference}"
-    )
+    tagged = f", tagged {', '.join(map(str, tags))}" if isinstance(tags, list) and tags else ""
+    session.done(restored, f"restored {restored.get('digest', reference)}{tagged}")
 
 
 @repo.command("access")

@@ -117,8 +117,10 @@ def test_what_it_needs_was_deleted_too(house: House, surface: Surface) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["", "a b", "-x", "x" * 129, "a:b", "sha256:1", "sha999:" + "a" * 64, "1.0@", "@", "1.0@1.0", "1.0@sha256:1", "a@b@c"]
-    + ["sha256:" + "a" * 64 + "@sha256:" + "a" * 64, "\u00e9", "a\n", "a/b"],
+    [
+        *("", "a b", "-x", "x" * 129, "a:b", "sha256:1", "sha999:" + "a" * 64, "\u00e9", "a\n", "a/b"),
+        *("1.0@", "@", "1.0@1.0", "1.0@sha256:1", "a@b@c", "sha256:" + "a" * 64 + "@sha256:" + "a" * 64),
+    ],
 )
 def test_references_that_nothing_has(house: House, surface: Surface, reference: str) -> None:
     assert house.refused("POST", RESTORE, {"reference": reference}) == (400, "INVALID_REFERENCE")
@@ -138,7 +140,7 @@ def test_events(house: House, surface: Surface) -> None:
     house.refused("POST", RESTORE, {"reference": digest}, by="mia")
     [tag] = house.events("TAG_RESTORE")
     assert (tag["actor"], tag["object"], tag["result"]) == ("olga", f"{NAME}:1.0", "done")
-    denied, manifest = house.events("MANIFEST_RESTORE")
+    denied, manifest = sorted(house.events("MANIFEST_RESTORE"), key=lambda event: str(event["result"]))
     assert (manifest["actor"], manifest["object"], manifest["result"]) == ("olga", NAME, "done")
     for event in (tag, manifest):
         assert (event["detail"]["digest"], event["detail"]["tags"]) == (digest, "1.0")

@@ -428,3 +428,24 @@ def test_a_layer_that_is_deleted_meanwhile() -> None:
     ):
         assert (restoring, deleting) in {("", "BlobReferenced"), ("ContentGone", "")}
         assert shop.holds(digest) == (restoring == "")
+
+
+def test_removed_anew_while_the_earlier_removal_expires() -> None:
+    """The later removal keeps what it needs for its own time."""
+    digest = Digest.of(image(LAYER))
+
+    def again(shop: Shop) -> None:
+        shop.push("1.0")
+        shop.delete(digest)
+
+    def late() -> Shop:
+        shop = removed()
+        shop.surface.clock.advance(7 * DAY)
+        return shop
+
+    for shop, _, again_refused in interleaved(late, lambda shop: shop.table, Shop.collect, again):
+        assert again_refused == ""
+        for _ in range(4):
+            shop.collect(GRACE + 1)
+        shop.restore(digest)
+        assert shop.holds(digest)

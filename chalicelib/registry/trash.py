@@ -21,6 +21,7 @@ from chalicelib.registry.errors import (
     ManifestUnknown,
     NameUnknown,
     NotRestorable,
+    PaginationInvalid,
     TagExists,
 )
 from chalicelib.registry.events import Actor
@@ -61,6 +62,7 @@ _TAGS_AT_ONCE = 16
 """Tags that one push brings back; of more, there are several."""
 
 _ID = re.compile(r"manifest/sha(256|512):[0-9a-f]+|tag/[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}/[0-9]{12}", re.ASCII)
+"""What a page may go on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,10 @@ class Trash:
 
     def page(self, name: RepositoryName, after: str, limit: int) -> Sequence[Removed]:
         """Up to ``limit`` of what was removed, beyond an id ("" for the first): manifests by digest, then tags by name, the
-        oldest removal of each first. Raises NameUnknown."""
+        oldest removal of each first. Raises NameUnknown, PaginationInvalid."""
         repository = self._repositories.get(name).id
+        if after and not _ID.fullmatch(after):
+            raise PaginationInvalid("pageStart is of another list")
         shown = partial(self._shown, repository)
         return filled(self._table, contents(repository), shown, prefix="removed/", after=after, limit=limit)
 
@@ -241,11 +245,6 @@ class Trash:
             settled(partial(self._table.transact, writes))
         except ConditionFailed:
             return
-
-
-def is_removed_id(value: str) -> bool:
-    """May a page of what was removed go on from it?"""
-    return _ID.fullmatch(value) is not None
 
 
 def read_removed(images: Images, removed: Attributes, digest: Digest) -> Manifest:

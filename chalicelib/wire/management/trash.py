@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from chalicelib.registry import trash as domain
-from chalicelib.registry.errors import PaginationInvalid
 from chalicelib.registry.names import Digest, Tag, parse_reference
-from chalicelib.registry.trash import is_removed_id
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import Answer, Call
 from chalicelib.wire.management.words import moment
@@ -60,10 +58,8 @@ class RestoredManifest(Struct, frozen=True, rename="camel"):
 
 def list_removed(call: Call) -> Answer:
     """Raises NameUnknown, PaginationInvalid."""
-    after = call.page.after
-    if after and not is_removed_id(after):
-        raise PaginationInvalid("pageStart is of another list")
-    found, more = call.page.cut(call.services.trash.page(call.repository, after, call.page.one_more), lambda each: each.id)
+    read = call.services.trash.page(call.repository, call.page.after, call.page.one_more)
+    found, more = call.page.cut(read, lambda removed: removed.id)
     return Answer(RemovedItems([_shown(removed) for removed in found]), next=more)
 
 

@@ -163,9 +163,9 @@ class State:
             if not self._is_visible(repository, digest) or tagged_key(repository, digest, Tag(rest)) not in self.items:
                 yield f"{repository}: the tag {rest} points to nothing"
         elif kind == "tagged":
-            digest, tag = rest.split("/")
-            if self.items.get(tag_key(repository, Tag(tag)), {}).get("digest") != digest:
-                yield f"{repository}: {tag} is listed for {digest}"
+            listed, tag = rest.split("/")
+            if self.items.get(tag_key(repository, Tag(tag)), {}).get("digest") != listed:
+                yield f"{repository}: {tag} is listed for {listed}"
         elif kind == "content" and not self._is_visible(repository, Digest.parse(rest)):
             yield f"{repository}: bytes of {rest}, which is not there"
         elif kind == "referrer" and not self._is_visible(repository, Digest.parse(last_segment(rest))):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.condemned import seconds
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.records import is_pending
+from chalicelib.registry.records import contents, is_pending, text
 from chalicelib.registry.upload_records import new_identifier
 from chalicelib.wire.http import Response
 from tests.agreement import is_named, live_state
@@ -115,7 +115,8 @@ class World:
         seen = {}
         for named, attributes in items.items():
             if is_named(named):
-                within = {each.sort: items[each] for each in items if each.partition == f"repository/{attributes['id']}"}
+                partition = contents(text(attributes, "id"))
+                within = {each.sort: items[each] for each in items if each.partition == partition}
                 manifests = {sort for sort, each in within.items() if sort.startswith("manifest/") and not is_pending(each)}
                 tags = {sort: str(each["digest"]) for sort, each in within.items() if sort.startswith("tag/")}
                 links = {sort for sort in within if sort.startswith("blob/")}

@@ -14,7 +14,7 @@ A blob's object is deleted by no other way. Its key is never used again, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from functools import partial
 
@@ -155,7 +155,7 @@ class Garbage:
             self._table.transact([*unlink(link, now, same, has_blob=has_blob), Delete(noted)])
             pace.count("links")
 
-    def _postpone(self, thing: Link, record: Attributes, noted: Key) -> None:
+    def _postpone(self, thing: Link | Listed, record: Attributes, noted: Key) -> None:
         """Somebody is about to need it, or has given up: look again a grace later."""
         now = seconds(self._clock)
         if noted != note_key(now, thing):
@@ -183,20 +183,28 @@ class Garbage:
 
     def _settle_manifest(self, manifest: Listed, record: Attributes, at: int, noted: Key) -> None:
         """A manifest that nothing needed for as long as the grace waits for the policy about untagged ones."""
-        if self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
-        else:
+        if not self._spared(manifest, record, noted):
             self._table.transact([Put(untagged_key(at, manifest.repository, manifest.digest), {}), Delete(noted)])
 
-    def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
+    def _spared(self, manifest: Listed, record: Attributes, noted: Key) -> bool:
+        """Is it needed? Then it is live again; or looked at again a grace later, if what needs it is only on its way."""
+        needs = self._needs_of(manifest, record)
+        if {Need.VISIBLE, Need.RESTORABLE} & needs:
+            self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
+        elif needs:
+            self._postpone(manifest, record, noted)
+        return bool(needs)
+
+    def _needs_of(self, manifest: Listed, record: Attributes) -> Set[Need]:
         """Is it tagged, or named by an index, or does it speak of a subject that is there?"""
         repository, digest = manifest.repository, manifest.digest
         if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
-            return True
-        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
-        if subject is not None and self._needs.states(repository, [subject])[subject] is not Need.NONE:
-            return True
-        return bool(self._needs.of_manifest(repository, digest))
+            return {Need.VISIBLE}
+        needs = set(self._needs.of_manifest(repository, digest).values())
+        if "subject" in record:
+            subject = Digest.parse(text(record, "subject"))
+            needs |= set(self._needs.states(repository, [subject]).values())
+        return needs - {Need.NONE}
 
     def _collect_manifest(self, item: Item, pace: Pace) -> None:
         at, repository, digest = item.key.sort.split("/")
@@ -204,9 +212,7 @@ class Garbage:
         record = self._table.get(manifest.key)
         if record is None or record.get(CONDEMNED_AT) != int(at):
             settled(partial(self._table.write, Delete(item.key)))
-        elif self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(item.key)])
-        else:
+        elif not self._spared(manifest, record, item.key):
             identity = self._table.get(identity_key(repository)) or {"name": ""}
             also: list[Write] = [Delete(item.key)]
             if "subject" in record:

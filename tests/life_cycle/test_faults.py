@@ -12,7 +12,7 @@ from chalicelib.registry.errors import Busy, RegistryError
 from chalicelib.registry.events import Actor
 from chalicelib.registry.names import Digest, RepositoryName, parse_reference
 from chalicelib.registry.ports import Conflict
-from tests.agreement import DAY, assert_agreement, assert_settled, collect, sweep
+from tests.agreement import DAY, assert_agreement, assert_settled, collect, settle, sweep
 from tests.faulty import Failed, Fault
 from tests.life_cycle.world import ONE, OTHER, Flow, Seen, World
 from tests.surface import CONFIG, image, index
@@ -395,3 +395,20 @@ def test_every_call_fails(flow: str, kind: Fault, times: int) -> None:
         assert world.seen() == seen[1]
         assert_settled(given_up.surface, SETTLED)
     assert nth > 1
+
+
+def test_what_speaks_of_a_subject_that_never_came_is_not_spared() -> None:
+    """The subject was on its way when the collector looked."""
+    world = World()
+    large(world)
+    blobs(world, b"signature")
+    assert world.put(ONE, "", about(LARGE)) == 201
+    world.clock.advance(1.1 * DAY)
+    world.faults.arm(Fault.BROKEN, 6)
+    assert world.put(ONE, "large", LARGE) == 500
+    assert world.faults.rest()
+    collect(world.surface)
+    policy(world)
+    settle(world.surface)
+    assert_agreement(world.surface)
+    assert world.seen()[f"name/{ONE}"][0] == frozenset()

@@ -75,7 +75,7 @@ test-cloud: $(VENV)/.dev  ## packaged, deployed to an emulated AWS, used and des
 endurance: $(VENV)/.dev  ## 5 GB layers and 10 GB through the relay in bounded memory, kill -9 fifty times, broken connections (needs root)
 	@$(BIN)/python -m pytest tests/endurance
 
-bench: $(VENV)/.dev  ## speed beside Debian's docker-registry, and the relay's beside boto3 (needs root on Debian, and Go)
+bench: $(VENV)/.dev  ## speed beside docker-registry and boto3, and what collection costs in a large registry (needs root on Debian, and Go)
 	@sh tests/clients/install.sh
 	@$(BIN)/python -m tests.bench.run
 

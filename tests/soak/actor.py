@@ -22,12 +22,17 @@ from tests.soak.client import Again, SoakClient
 from tests.soak.slots import Slots
 
 REPOSITORIES = tuple(f"admin/soak-{number}" for number in range(5))
-POOL = tuple(Content(seed=number, size=size) for number, size in enumerate((40, 900, 3_000, 12_000, 70_000, 250_000) * 3))
+_SIZES = (40, 900, 3_000, 12_000, 70_000, 250_000)
+POPULAR = tuple(Content(seed=number, size=size) for number, size in enumerate(_SIZES * 2))
+"""Layers that some image has nearly always, in one repository or another."""
+RARE = tuple(Content(seed=100 + number, size=size) for number, size in enumerate(_SIZES * 6))
+"""Layers that come and go everywhere."""
+POOL = POPULAR + RARE
 TINY = tuple(Content(seed=1_000 + number, size=30 + number) for number in range(60))
 """Layers of an image that needs more than a transaction holds."""
 INDEX = "application/vnd.oci.image.index.v1+json"
 TAGS = 4
-IMAGES = 6
+IMAGES = 3
 """How many an actor keeps, about; of more it rather deletes some."""
 TRIES = 60
 """Times that a push is begun anew when what it was about to name was collected."""
@@ -122,8 +127,11 @@ class Actor:
             self._delete(client)
 
     def _push_some(self, client: SoakClient, repository: str) -> None:
-        layers = tuple(self._chance.sample(POOL, self._chance.randint(1, 4)))
-        self._push(client, self._image(repository, layers), self._tag())
+        layers = [
+            *self._chance.sample(POPULAR, self._chance.randint(0, 2)),
+            *self._chance.sample(RARE, self._chance.randint(1, 2)),
+        ]
+        self._push(client, self._image(repository, tuple(layers)), self._tag())
 
     def _push_large(self, client: SoakClient) -> None:
         self._push(client, self._image(self._chance.choice(REPOSITORIES), TINY), self._tag())

@@ -1,7 +1,7 @@
 """``python -m tests.soak.collector <seed>``: collects the garbage of the environment's registry without pause, until killed.
 
-Most runs have a clock by which what was condemned some seconds ago is due; every few seconds one has a clock by which everything
-is, also what an earlier run condemned by a clock that was ahead already. What is taken is told in lines, ``<what> <number>``.
+Most runs have a clock by which what was condemned some seconds ago is due; every few seconds one has a clock by which all of
+it is, also what an earlier run condemned by a clock that was ahead already. What is taken is told in lines: ``links 1``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ YOUNG = (1.5, 8.0)
 FURTHER = (1.0, 8.0)
 """Seconds between two runs whose clock is further ahead, by up to so many graces more:"""
 GRACES = 4
+BREATH = 0.02
+"""Seconds between two runs: where there is nothing to take, they would leave the clients no processor."""
 
 
 class Told:
@@ -46,6 +48,7 @@ def main() -> None:
         except Busy:
             pace.count("busy")
         pace.count("runs")
+        time.sleep(BREATH)  # the soak's own pacing
 
 
 if __name__ == "__main__":

@@ -139,8 +139,7 @@ def soak(name: str, seconds: float, seed: int) -> bool:
         try:
             done.run(seconds)
         finally:
-            if done.wrong:
-                _keep(folder, name)
+            _keep(folder, name)
     print(f"\n{place.name}, {seconds:.0f} s of {time.monotonic() - begun:.0f} s, seed {seed}", flush=True)
     for what, number in sorted(done.counts.items()):
         print(f"  {what:<32}{number:>8}")

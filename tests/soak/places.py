@@ -47,7 +47,8 @@ class _Machine:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The processes of a registry, and how to begin others beside them. ``logs`` are files that hold no failure."""
+    """The processes of a registry, and how to begin others beside them. ``logs`` are files that hold no failure, ``pauses`` the
+    least and the most seconds between two kills."""
 
     name: str
     slots: Slots
@@ -55,6 +56,7 @@ class Place:
     environment: Mapping[str, str]
     folder: Path
     logs: Sequence[Path]
+    pauses: tuple[float, float]
 
     def prepare(self) -> None:
         """Choose the soak's settings."""
@@ -97,7 +99,7 @@ def machine(folder: Path, seed: int) -> Iterator[Place]:
     collectors = _collectors(environment, folder, seed)
     with Slots(slots).all() as serving:
         logs = [folder / "log", *(each.log for each in collectors)]
-        yield Place("one machine", serving, collectors, environment, folder, logs)
+        yield Place("one machine", serving, collectors, environment, folder, logs, (0.5, 4.0))
 
 
 @contextmanager
@@ -117,7 +119,8 @@ def cloud(folder: Path, seed: int) -> Iterator[Place]:
         logs = [folder / f"worker-{number}.log" for number in range(WORKERS)]
         slots = Slots([Worker(environment, log, password) for log in logs])
         collectors = _collectors(environment, folder, seed)
-        place = Place("emulated AWS", slots, collectors, environment, folder, [*logs, *(each.log for each in collectors)])
+        logs += [each.log for each in collectors]
+        place = Place("emulated AWS", slots, collectors, environment, folder, logs, (1.0, 8.0))
         with slots.all():
             yield place
 

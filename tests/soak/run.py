@@ -30,8 +30,6 @@ from tests.soak.actor import Actor
 from tests.soak.places import Place, cloud, machine
 
 CLIENTS = 16
-PAUSES = (0.5, 4.0)
-"""Seconds between two kills."""
 KEPT = CACHE / "soak"
 PLACES: dict[str, Callable[[Path, int], AbstractContextManager[Place]]] = {"machine": machine, "cloud": cloud}
 
@@ -71,7 +69,7 @@ class Soak:
     def _kill(self) -> None:
         """Kill one process after the other, and start it again."""
         chance, slots, collectors = random.Random(self.seed), self.place.slots, self.place.collectors
-        while not self._over.wait(chance.uniform(*PAUSES)):
+        while not self._over.wait(chance.uniform(*self.place.pauses)):
             number = chance.randrange(len(slots) + len(collectors))
             if number < len(slots):
                 slots.kill(number)

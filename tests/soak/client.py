@@ -37,11 +37,14 @@ class SoakClient(Client):
         length: int | None = None,
         **headers: str,
     ) -> Answer:
-        """Raises Again where the registry is busy, or has no such upload (any more)."""
+        """Raises Again where the registry is busy, has no such upload (any more), or the token has expired."""
         told = f"{method} {repository} {target.partition('?')[0] if 'digest=' not in target else target[-80:]}"
         self._journal(told)
         answer = super().request(method, repository, target, body, length=length, **headers)
         self._journal(f"{told}: {answer.status}")
+        if answer.status == 401:
+            self._tokens.clear()  # expired; a body that was sent piece by piece cannot be sent again here
+            raise Again("UNAUTHORIZED")
         if answer.status == 429 or (answer.status == 404 and b"BLOB_UPLOAD_UNKNOWN" in answer.body):
             raise Again(answer.code)
         return answer

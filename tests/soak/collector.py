@@ -18,7 +18,7 @@ GRACE = 3600 + RENEWED_AFTER
 """Seconds: the shortest that can be chosen."""
 YOUNG = (1.5, 8.0)
 """Seconds for which a collector that is not far ahead leaves what nothing needs."""
-FURTHER = (1.0, 8.0)
+FURTHER = (0.3, 4.0)
 """Seconds between two runs whose clock is further ahead, by up to so many graces more:"""
 GRACES = 4
 BREATH = 0.02

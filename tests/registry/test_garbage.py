@@ -9,7 +9,9 @@ from chalicelib.registry.errors import NotRestorable, TagExists
 from chalicelib.registry.events import Actor
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from tests.counts import Counts
+from tests.memory_table import MemoryTable
 from tests.surface import Surface
+from tests.watched_table import WatchedTable
 
 APP = RepositoryName.parse("admin/app")
 HOUR, DAY = 3600, 24 * 3600
@@ -118,3 +120,18 @@ def test_deleted_repositories_leave_nothing_but_what_others_hold(surface: Surfac
     collect(surface)
     assert collect(surface, GRACE + 1) == {"objects": 2}
     assert objects(surface) == []
+
+
+def test_a_mount_of_what_goes_at_that_moment_asks_for_the_bytes() -> None:
+    """From the repository itself, where nothing but the answer is at stake."""
+    table = WatchedTable(MemoryTable())
+    surface = Surface(table=table)
+    digest = surface.push_blob("admin/app", b"layer")
+    surface.clock.advance(GRACE + 1)
+    for nth in range(1, 10):
+        table.before(nth, lambda: collect(surface))
+        answer = surface.call("POST", f"/v2/admin/app/blobs/uploads/?mount={digest}&from=admin/app")
+        table.rest()
+        assert answer.status in {201, 202}, answer.body
+        surface.push_blob("admin/app", b"layer")
+        surface.clock.advance(GRACE + 1)

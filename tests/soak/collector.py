@@ -16,10 +16,11 @@ from tests.soak.ahead import Ahead, garbage
 
 GRACE = 3600 + RENEWED_AFTER
 """Seconds: the shortest that can be chosen."""
-YOUNG = (1.5, 8.0)
+YOUNG = (4.0, 12.0)
 """Seconds for which a collector that is not far ahead leaves what nothing needs."""
-FURTHER = (0.3, 4.0)
-"""Seconds between two runs whose clock is further ahead, by up to so many graces more:"""
+FURTHER = (0.05, 0.2, 0.5, 2.0, 12.0)
+"""Seconds between two runs whose clock is further ahead, by up to so many graces more: bursts, and time between them in which
+an image of many layers can be pushed."""
 GRACES = 4
 BREATH = 0.02
 """Seconds between two runs: where there is nothing to take, they would leave the clients no processor."""
@@ -41,7 +42,7 @@ def main() -> None:
     while True:
         ahead = GRACE - chance.uniform(*YOUNG)
         if time.monotonic() > further:
-            further = time.monotonic() + chance.uniform(*FURTHER)
+            further = time.monotonic() + chance.choice(FURTHER)
             ahead += GRACE * chance.randint(1, GRACES)
         try:
             garbage(Ahead(ahead)).collect(pace)

@@ -149,7 +149,7 @@ def soak(name: str, seconds: float, seed: int) -> bool:
 @contextmanager
 def _actors(place: Place, folder: Path, seed: int) -> Iterator[Sequence[Actor]]:
     with ExitStack() as stack:
-        journals = [stack.enter_context((folder / f"client-{number}.log").open("w")) for number in range(CLIENTS)]
+        journals = [stack.enter_context((folder / f"client-{number}.log").open("w", buffering=1)) for number in range(CLIENTS)]
         yield [Actor(number, seed, place.slots, journal) for number, journal in enumerate(journals)]
 
 

@@ -80,10 +80,11 @@ class Actor:
             (self._use_brief, 0.5),
         )
 
-    def work(self, goes_on: Callable[[], bool]) -> None:
-        """Do one thing after the other. Raises AssertionError where the registry does what it must not."""
+    def work(self, rest: Callable[[float], bool], longest: float) -> None:
+        """Do one thing after the other until ``rest``, which waits for so many seconds, says that it is over; they are up to
+        ``longest``. Raises AssertionError where the registry does what it must not."""
         steps, weights = zip(*self._steps, strict=True)
-        while goes_on():
+        while not rest(self._chance.uniform(0, longest)):
             self._do(self._chance.choices(steps, weights)[0])
 
     def check_all(self) -> None:

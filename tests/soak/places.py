@@ -24,6 +24,8 @@ from tests.soak.slots import Child, Slot, Slots, Worker
 
 COLLECTORS = 2
 WORKERS = 3
+REST = 3.0
+"""Seconds: an emulator that is kept busy by clients alone answers no collector."""
 AUDIT_SECONDS = 600
 
 
@@ -48,7 +50,7 @@ class _Machine:
 @dataclass(frozen=True, slots=True)
 class Place:
     """The processes of a registry, and how to begin others beside them. ``logs`` are files that hold no failure, ``pauses`` the
-    least and the most seconds between two kills."""
+    least and the most seconds between two kills, ``rest`` the most between two steps of a client."""
 
     name: str
     slots: Slots
@@ -57,6 +59,7 @@ class Place:
     folder: Path
     logs: Sequence[Path]
     pauses: tuple[float, float]
+    rest: float
 
     def prepare(self) -> None:
         """Choose the soak's settings."""
@@ -99,7 +102,7 @@ def machine(folder: Path, seed: int) -> Iterator[Place]:
     collectors = _collectors(environment, folder, seed)
     with Slots(slots).all() as serving:
         logs = [folder / "log", *(each.log for each in collectors)]
-        yield Place("one machine", serving, collectors, environment, folder, logs, (0.5, 4.0))
+        yield Place("one machine", serving, collectors, environment, folder, logs, (0.5, 4.0), 0.0)
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def cloud(folder: Path, seed: int) -> Iterator[Place]:
         slots = Slots([Worker(environment, log, password) for log in logs])
         collectors = _collectors(environment, folder, seed)
         logs += [each.log for each in collectors]
-        place = Place("emulated AWS", slots, collectors, environment, folder, logs, (1.0, 8.0))
+        place = Place("emulated AWS", slots, collectors, environment, folder, logs, (1.0, 8.0), REST)
         with slots.all():
             yield place
 

@@ -30,6 +30,8 @@ from tests.soak.actor import Actor
 from tests.soak.places import Place, cloud, machine
 
 CLIENTS = 16
+COLLECTOR_KILLED = 0.3
+"""How many of the kills are of collectors."""
 KEPT = CACHE / "soak"
 PLACES: dict[str, Callable[[Path, int], AbstractContextManager[Place]]] = {"machine": machine, "cloud": cloud}
 
@@ -51,11 +53,13 @@ class Soak:
         for collector in self.place.collectors:
             collector.start()
         killer = threading.Thread(target=self._guarded, args=(self._kill,))
+        end = threading.Timer(seconds, self._over.set)
         try:
             killer.start()
-            until = time.monotonic() + seconds
-            self._together(lambda actor: actor.work(lambda: time.monotonic() < until and not self._over.is_set()))
+            end.start()
+            self._together(lambda actor: actor.work(self._over.wait, self.place.rest))
         finally:
+            end.cancel()
             self._over.set()
             killer.join()
             for collector in self.place.collectors:
@@ -70,12 +74,12 @@ class Soak:
         """Kill one process after the other, and start it again."""
         chance, slots, collectors = random.Random(self.seed), self.place.slots, self.place.collectors
         while not self._over.wait(chance.uniform(*self.place.pauses)):
-            number = chance.randrange(len(slots) + len(collectors))
-            if number < len(slots):
+            if chance.random() > COLLECTOR_KILLED:
+                number = chance.randrange(len(slots))
                 slots.kill(number)
                 slots.start(number)
                 continue
-            collector = collectors[number - len(slots)]
+            collector = chance.choice(collectors)
             assert not collector.has_ended(), f"a collector ended: {collector.log.read_text(errors='replace')[-3000:]}"
             collector.kill()
             collector.start()

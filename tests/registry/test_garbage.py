@@ -18,6 +18,7 @@ from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_
 from chalicelib.registry.removals import Removals
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
+from tests.memory_table import MemoryTable
 from tests.surface import CONFIG, Surface, image, registry_on
 from tests.watched_table import WatchedTable
 
@@ -223,3 +224,18 @@ def test_a_large_push_that_is_refused_leaves_no_notes(surface: Surface) -> None:
     assert not watched.is_waiting
     repository = registry.repositories.get(APP).id
     assert surface.table.query(f"repository/{repository}", prefix="needed/") == []
+
+
+def test_a_mount_of_what_goes_at_that_moment_asks_for_the_bytes() -> None:
+    """From the repository itself, where nothing but the answer is at stake."""
+    table = WatchedTable(MemoryTable())
+    surface = Surface(table=table)
+    digest = surface.push_blob("admin/app", b"layer")
+    surface.clock.advance(GRACE + 1)
+    for nth in range(1, 10):
+        table.before(nth, lambda: collect(surface))
+        answer = surface.call("POST", f"/v2/admin/app/blobs/uploads/?mount={digest}&from=admin/app")
+        table.rest()
+        assert answer.status in {201, 202}, answer.body
+        surface.push_blob("admin/app", b"layer")
+        surface.clock.advance(GRACE + 1)

@@ -59,7 +59,6 @@ from chalicelib.registry.records import (
     RETIRED_PARTITION,
     UNTAGGED_PARTITION,
     blob_key,
-    contents,
     direct_key,
     identity_key,
     manifest_key,
@@ -183,20 +182,10 @@ class Garbage:
 
     def _settle_manifest(self, manifest: Listed, record: Attributes, at: int, noted: Key) -> None:
         """A manifest that nothing needed for as long as the grace waits for the policy about untagged ones."""
-        if self._is_needed(manifest, record):
+        if self._needs.keeps(manifest.repository, manifest.digest, record):
             self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
         else:
             self._table.transact([Put(untagged_key(at, manifest.repository, manifest.digest), {}), Delete(noted)])
-
-    def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
-        """Is it tagged, or named by an index, or does it speak of a subject that is there?"""
-        repository, digest = manifest.repository, manifest.digest
-        if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
-            return True
-        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
-        if subject is not None and self._needs.states(repository, [subject])[subject] is not Need.NONE:
-            return True
-        return bool(self._needs.of_manifest(repository, digest))
 
     def _collect_manifest(self, item: Item, pace: Pace) -> None:
         at, repository, digest = item.key.sort.split("/")
@@ -204,7 +193,7 @@ class Garbage:
         record = self._table.get(manifest.key)
         if record is None or record.get(CONDEMNED_AT) != int(at):
             settled(partial(self._table.write, Delete(item.key)))
-        elif self._is_needed(manifest, record):
+        elif self._needs.keeps(manifest.repository, manifest.digest, record):
             self._table.transact([acquit(manifest, revised(record)), Delete(item.key)])
         else:
             identity = self._table.get(identity_key(repository)) or {"name": ""}

@@ -9,7 +9,7 @@ from functools import partial
 from chalicelib.registry.attempts import Changed, settled
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import Absent, Attributes, Check, ConditionFailed, Delete, Either, Equals, Item, Key, Table
-from chalicelib.registry.records import contents, is_pending, last_segment, manifest_key, removed_manifest_key
+from chalicelib.registry.records import contents, is_pending, last_segment, manifest_key, removed_manifest_key, text
 
 _NOTES_READ = 20
 
@@ -69,6 +69,16 @@ class Needs:
         states.update((absent[key], Need.RESTORABLE) for key, record in removed.items() if is_restorable(record))
         states.update((digest, Need.PENDING if is_pending(record) else Need.VISIBLE) for digest, record in found.items())
         return states
+
+    def keeps(self, repository: str, digest: Digest, record: Attributes) -> bool:
+        """Is the manifest of this record tagged, or named by an index, or does it speak of a subject that is there? Raises as
+        ``of_blob``."""
+        if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
+            return True
+        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
+        if subject is not None and self.states(repository, [subject])[subject] is not Need.NONE:
+            return True
+        return bool(self.of_manifest(repository, digest))
 
     def _clear(self, repository: str, notes: Sequence[Key]) -> None:
         """Raises Changed if a manifest is back, or was removed once more: it wants its note."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -13,3 +14,22 @@ class Pace(Protocol):
 
     def checkpoint(self, cursor: str = "") -> None:
         """Between two steps; raises what ends the work here."""
+
+
+class Resumable(Pace, Protocol):
+    """The same for a work that another process may go on with, and that has something to say."""
+
+    @property
+    def cursor(self) -> str:
+        """What an earlier checkpoint saved, "" at the beginning."""
+
+    def log(self, line: str) -> None:
+        """Tell people."""
+
+
+class Chosen(Resumable, Protocol):
+    """The same for a work that has parameters."""
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """By name."""

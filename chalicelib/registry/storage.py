@@ -34,7 +34,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Totals by use, and how many manifests there are; ``measured_at`` in seconds since the epoch, None before that was done."""
+    """Totals by use, and how many manifests there are; ``measured_at`` in seconds since the epoch, None before."""
 
     totals: Mapping[Use, Total] = field(default_factory=lambda: dict.fromkeys(Use, Total()))
     manifests: int = 0

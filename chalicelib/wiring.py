@@ -51,7 +51,9 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.registry.audit import Audit
     from chalicelib.registry.garbage import Garbage
+    from chalicelib.registry.scrub import Scrub
     from chalicelib.registry.trash import Trash
     from chalicelib.wire.management.services import Management
 
@@ -305,6 +307,7 @@ def federation() -> Federation:
 
 @cache
 def management() -> Management:
+    from chalicelib.registry.storage import Storage
     from chalicelib.registry.teams import Teams
     from chalicelib.wire.management.services import Management
 
@@ -321,6 +324,7 @@ def management() -> Management:
         events=events(),
         configuration=configuration(),
         trust=trust_rules(),
+        storage=Storage(table()),
     )
 
 
@@ -410,6 +414,27 @@ def garbage() -> Garbage:
         removals=parts.removals,
         expiry=Expiry(table(), clock(), parts.images),
     )
+
+
+@cache
+def audit() -> Audit:
+    from chalicelib.registry.audit import Audit
+
+    return Audit(
+        table(),
+        blob_store(),
+        clock(),
+        images=Images(table(), blob_store(), repositories()),
+        leftovers=leftovers(),
+        sparse=settings().sparse,
+    )
+
+
+@cache
+def scrub() -> Scrub:
+    from chalicelib.registry.scrub import Scrub
+
+    return Scrub(table(), blob_store(), clock(), events())
 
 
 @cache

@@ -48,6 +48,7 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
@@ -204,6 +205,7 @@ class Surface:
             events=self.registry.events,
             configuration=self.configuration,
             trust=self.trust_rules,
+            storage=Storage(self.table),
         )
         self.app = Application(
             "slipway-under-test",

@@ -60,7 +60,7 @@ class BlobDrift:
             still(self._table, blob.key, record)
             yield Drift(LOST, f"{blob}: {key} is not there with {size} bytes")
         if CONDEMNED_AT in record:
-            yield from unnoted(self._table, blob, record)
+            yield from unnoted(self._table, self._clock, blob, record)
         elif not self._table.query(blob.key.partition, prefix="link/", limit=1):
             yield repair(f"{blob}: nobody holds it", *condemn(blob, seconds(self._clock), revised(record)))
 
@@ -82,7 +82,7 @@ class BlobDrift:
         if holder not in found and blob in found:
             yield from self._unheld(link, record)
         if CONDEMNED_AT in record:
-            yield from unnoted(self._table, link, record)
+            yield from unnoted(self._table, self._clock, link, record)
         elif not self._needs.of_blob(link.repository, link.digest):
             yield repair(f"{link}: nothing needs it", *condemn(link, seconds(self._clock), revised(record)))
 

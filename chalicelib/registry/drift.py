@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chalicelib.registry.attempts import Changed
-from chalicelib.registry.condemned import Listed, Thing, note, note_key
-from chalicelib.registry.ports import Attributes, Check, Key, Table, Write
+from chalicelib.registry.condemned import Listed, Thing, condemn, note_key, seconds
+from chalicelib.registry.ports import Attributes, Clock, Key, Table, Write
 from chalicelib.registry.records import CONDEMNED_AT, REVISION, number, revised, untagged_key
 
 LOST = "lost"
@@ -38,14 +38,15 @@ def repair(line: str, *writes: Write) -> Drift:
     return Drift(REPAIRED, line, writes)
 
 
-def unnoted(table: Table, thing: Thing, record: Attributes) -> Iterator[Drift]:
-    """A thing that was condemned, and that the collector will never look at."""
+def unnoted(table: Table, clock: Clock, thing: Thing, record: Attributes) -> Iterator[Drift]:
+    """A thing that was condemned, and that the collector will never look at. It is condemned anew, not noted as of then: where
+    notes are missing those of what needs it may be, too, and by the time it is due they have been put."""
     at = number(record, CONDEMNED_AT)
     places = [note_key(at, thing)]
     if isinstance(thing, Listed):  # in the order in which the collector takes a note from the one to the other
         places.append(untagged_key(at, thing.repository, thing.digest))
     if all(table.get(place) is None for place in places):
-        yield repair(f"{thing}: condemned and not noted", Check(thing.key, revised(record)), note(at, thing))
+        yield repair(f"{thing}: condemned and not noted", *condemn(thing, seconds(clock), revised(record)))
 
 
 def still(table: Table, key: Key, record: Attributes) -> None:

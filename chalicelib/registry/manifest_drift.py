@@ -98,7 +98,7 @@ class ManifestDrift:
                     still(self._table, listed.key, record)
                 yield drift
         if CONDEMNED_AT in record:
-            yield from unnoted(self._table, listed, record)
+            yield from unnoted(self._table, self._clock, listed, record)
         elif not self._needs.keeps(listed.repository, listed.digest, record):
             unchanged = All((_THERE, revised(record)))
             yield repair(f"{listed}: nothing keeps it", *condemn(listed, seconds(self._clock), unchanged))

@@ -37,6 +37,7 @@ COMMANDS = {
     "can-i": ("can_i", "Ask whether you may do something, and why."),
     "events": ("events", "What was done, and what was refused."),
     "settings": ("settings", "The registry's settings: show, set."),
+    "storage": ("storage", "How much is stored, and what for."),
     "completion": ("completion", "Print the completion script of a shell."),
     "relay": ("relay", "Bring large layers to a registry that takes small requests only."),
 }

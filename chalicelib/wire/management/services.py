@@ -15,6 +15,7 @@ from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 
 
@@ -34,3 +35,4 @@ class Management:
     events: Events
     configuration: Configuration
     trust: TrustRules
+    storage: Storage

@@ -4,11 +4,6 @@ only at what was noted. ``drift.py`` says why it hurts nobody who is at work mea
 
 On its way it counts what is stored (``storage.py``), and keeps, for each blob's object, whose it is: so that of the objects
 in the store, which do not say that, only the few that nobody seems to own have to be looked into (``leftovers.py``).
-
-::
-
-    objects
-        <store key>                                 digest: whose bytes the object was when the last audit came by
 """
 
 from __future__ import annotations
@@ -46,6 +41,7 @@ from chalicelib.registry.ports import (
 )
 from chalicelib.registry.pushes import Sparse
 from chalicelib.registry.records import (
+    OBJECTS_PARTITION,
     REMOVED_PARTITION,
     Malformed,
     blob_key,
@@ -68,8 +64,6 @@ _REPAIRS = 1_000
 
 _TABLE = "table"
 _PLACES = (DATA, DIRECT, MANIFESTS, PROOFS)
-
-OBJECTS = "objects"
 
 _KINDS = frozenset(
     {"repository", "blob", "manifest", "content", "tag", "tagged", "needed", "referrer", "removed", "grant", "event"}
@@ -169,7 +163,7 @@ class Audit:
     def _own(self, items: Iterable[Item]) -> None:
         """Keep whose the objects of these blobs are."""
         owned = {
-            Key(OBJECTS, str(item.attributes["key"])): item.key.partition.removeprefix("blob/")
+            Key(OBJECTS_PARTITION, str(item.attributes["key"])): item.key.partition.removeprefix("blob/")
             for item in items
             if item.key.partition.startswith("blob/") and item.key.sort == "blob" and "key" in item.attributes
         }
@@ -195,7 +189,7 @@ class Audit:
 
     def _owned(self, stretch: Sequence[Stored]) -> set[str]:
         """The keys of those that are blobs' objects."""
-        keys = {Key(OBJECTS, stored.key): stored.key for stored in stretch}
+        keys = {Key(OBJECTS_PARTITION, stored.key): stored.key for stored in stretch}
         owners = {keys[key]: Digest.parse(text(item, "digest")) for key, item in self.table.batch_get(list(keys)).items()}
         blobs = self.table.batch_get([blob_key(digest) for digest in set(owners.values())]) if owners else {}
         return {key for key, digest in owners.items() if blobs.get(blob_key(digest), {}).get("key") == key}
@@ -224,7 +218,7 @@ class _Stretch:
             return self._blob(item, Digest.parse(name), numbers)
         if kind == "repository":
             return self._content(item, name, numbers)
-        if kind == OBJECTS:
+        if kind == OBJECTS_PARTITION:
             retried(partial(self._object, item))
         elif kind not in _OTHERS:
             self._run.count("unknown")

@@ -3,12 +3,6 @@
 It hashes for itself; what the store says of its own bytes proves nothing about them. Nothing is deleted: a damaged blob is
 noted for people, in its record (``damaged_at``), in the job's log and as an event. How far it came is kept in a record, so
 that each run goes on from the last one, and after the last blob begins again with the first.
-
-::
-
-    scrub
-        position                                    cursor of the walk, digest: the last blob that was read in that stretch;
-                                                    trying?, tries?: a large one that is being read
 """
 
 from __future__ import annotations
@@ -52,6 +46,8 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class _Position:
+    """The walk's cursor, the last blob that was read in that stretch, and a large one that was begun, how often."""
+
     cursor: str = ""
     digest: str = ""
     trying: str = ""

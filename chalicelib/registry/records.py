@@ -27,8 +27,8 @@ another repository later, an id never.
     removed
         <removed at>/<repository id>                (index) repositories whose contents wait to be cleared away
     blob/<digest>
-        blob                                        key, size, condemned_at?; revision: the proven bytes of this content address;
-                                                    damaged_at?: what people are told. scrub.py
+        blob                                        key, size, condemned_at?, damaged_at?; revision: the proven bytes of this
+                                                    content address
         link/<repository id>                        (index) the repositories that hold it, with their names
     condemned
         <condemned at>/link/<repository id>/<digest>      (index) what nothing needed as of then, oldest first. condemned.py

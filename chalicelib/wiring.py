@@ -51,10 +51,12 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.registry.audit import Audit
     from chalicelib.registry.crons import Crons
     from chalicelib.registry.garbage import Garbage
     from chalicelib.registry.job_runner import Runner
     from chalicelib.registry.jobs import Jobs, Kind, Run
+    from chalicelib.registry.scrub import Scrub
     from chalicelib.registry.trash import Trash
     from chalicelib.wire.management.services import Management
 
@@ -308,6 +310,7 @@ def federation() -> Federation:
 
 @cache
 def management() -> Management:
+    from chalicelib.registry.storage import Storage
     from chalicelib.registry.teams import Teams
     from chalicelib.wire.management.services import Management
 
@@ -327,6 +330,7 @@ def management() -> Management:
         jobs=jobs(),
         crons=crons(),
         trash=trash(),
+        storage=Storage(table()),
     )
 
 
@@ -412,6 +416,20 @@ def _kinds() -> Sequence[Kind]:
             schedule="0 40 2 * * *",
         ),
         Kind(
+            "audit",
+            "Walk over everything stored: put right what drifted apart, and count it",
+            lambda run: audit().run(run),
+            schedule="0 0 4 * * 0",
+            deadline=7 * 24 * 3600,
+        ),
+        Kind(
+            "scrub",
+            "Read stored blobs again, and tell which are damaged",
+            lambda run: scrub().work(run),
+            schedule="0 30 5 * * *",
+            parameters={"gigabytes": Parameter("Gigabytes that are read", default=10, least=1, most=10_000)},
+        ),
+        Kind(
             "rotate-keys",
             "Have the next key for tokens ready before it is needed",
             lambda run: upkeep.rotate_keys(key_ring(), run),
@@ -486,6 +504,28 @@ def garbage() -> Garbage:
         removals=parts.removals,
         expiry=Expiry(table(), clock(), parts.images),
     )
+
+
+@cache
+def audit() -> Audit:
+    from chalicelib.registry.audit import Audit
+
+    return Audit(
+        table(),
+        blob_store(),
+        clock(),
+        images=registry().images,
+        leftovers=leftovers(),
+        configuration=configuration(),
+        sparse=settings().sparse,
+    )
+
+
+@cache
+def scrub() -> Scrub:
+    from chalicelib.registry.scrub import Scrub
+
+    return Scrub(table(), blob_store(), clock(), events())
 
 
 @cache

@@ -207,6 +207,8 @@ class State:
         at = number(record, CONDEMNED_AT)
         notes = [note_key(at, thing)]
         if isinstance(thing, Listed):
+            if not self.surface.configuration.read().untagged_days:
+                return  # nobody waits for it
             notes.append(untagged_key(at, thing.repository, thing.digest))
         if not any(key in self.items for key in notes):
             yield f"{thing}: condemned, and not noted"

@@ -1,7 +1,8 @@
-"""A pace for tests: it counts, and never ends anything."""
+"""A pace for tests: it counts, and ends nothing unless told to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -16,3 +17,18 @@ class Counts:
 
     def checkpoint(self, cursor: str | None = None) -> None:
         """Goes on."""
+
+
+@dataclass
+class Run(Counts):
+    """A ``Chosen``, as a job's run is one; ``lines`` is what it was told, ``cursor`` what was saved last."""
+
+    cursor: str = ""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def checkpoint(self, cursor: str | None = None) -> None:
+        self.cursor = self.cursor if cursor is None else cursor
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)

@@ -52,6 +52,7 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
@@ -215,6 +216,7 @@ class Surface:
             jobs=self.jobs,
             crons=self.crons,
             trash=self.trash,
+            storage=Storage(self.table),
         )
         self.app = Application(
             "slipway-under-test",

@@ -61,7 +61,6 @@ from chalicelib.registry.records import (
     RETIRED_PARTITION,
     UNTAGGED_PARTITION,
     blob_key,
-    contents,
     direct_key,
     identity_key,
     manifest_key,
@@ -216,7 +215,7 @@ class Garbage:
     def _settle_manifest(self, manifest: Listed, record: Attributes, noted: Key, *, waits: bool) -> None:
         """A manifest that nothing needed for as long as the grace waits for the time of untagged ones, if there is one. If not
         it stays condemned without a note: the audit notes it when somebody decides otherwise."""
-        needs = self._needs_of_manifest(manifest, record)
+        needs = self._needs.of_listed(manifest.repository, manifest.digest, record)
         if needs:
             self._spare(manifest, record, noted, needs)
             return
@@ -228,24 +227,13 @@ class Garbage:
         """A note of the time when untagged manifests were collected."""
         self._table.write(Delete(item.key))
 
-    def _needs_of_manifest(self, manifest: Listed, record: Attributes) -> Set[Need]:
-        """Who needs it: its tags, the indexes that name it, and the subject that it speaks of."""
-        repository, digest = manifest.repository, manifest.digest
-        if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
-            return {Need.VISIBLE}
-        needs = set(self._needs.of_manifest(repository, digest).values())
-        if "subject" in record:
-            subject = Digest.parse(text(record, "subject"))
-            needs.add(self._needs.states(repository, [subject])[subject])
-        return needs - {Need.NONE}
-
     def _collect_manifest(self, item: Item, pace: Pace) -> None:
         at, repository, digest = item.key.sort.split("/")
         manifest = Listed(repository, Digest.parse(digest))
         record = self._table.get(manifest.key)
         if record is None or record.get(CONDEMNED_AT) != int(at):
             self._drop_note(item.key, manifest, record)
-        elif needs := self._needs_of_manifest(manifest, record):
+        elif needs := self._needs.of_listed(manifest.repository, manifest.digest, record):
             self._spare(manifest, record, item.key, needs)
         else:
             identity = self._table.get(identity_key(repository)) or {"name": ""}

@@ -5,10 +5,14 @@ taken. Only what is between one and a few days old is looked at in the table, so
 what is stored; but keys of the direct lane are in no order of time, and all of them are listed. No clock is trusted with
 data: before an upload's bytes go its record is made to say that it has ended, which fails if they were adopted, and after
 which they cannot be.
+
+What was missed by all sweeps the audit finds (``audit.py``): it has each object of the store looked at here, however old.
+Uploads are forgotten by then; whose bytes an old object is, only the bytes themselves can tell.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -16,11 +20,13 @@ from datetime import timedelta
 from chalicelib.registry.adoption import Direct
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import UploadUnknown
+from chalicelib.registry.hashing import hashed
 from chalicelib.registry.keys import DATA, DIRECT, MANIFESTS, PROOFS
-from chalicelib.registry.names import Digest
+from chalicelib.registry.names import ALGORITHMS, Digest
 from chalicelib.registry.ports import (
     EXPIRES,
     Attributes,
+    BlobMissing,
     BlobStore,
     Clock,
     ConditionFailed,
@@ -30,7 +36,7 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, text
+from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, retired_key, text
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
@@ -38,6 +44,10 @@ GRACE = LIFETIME + 3600
 
 WINDOW = 3 * 24 * 3600
 """Seconds back from there that are looked at: a daily sweep may fail twice."""
+
+
+_PIECE = re.compile(rf"{DATA}([0-9a-f]{{32}})/.*", re.ASCII)
+_MANIFEST = re.compile(rf"{MANIFESTS}([^/]+)/(sha256:[0-9a-f]{{64}}|sha512:[0-9a-f]{{128}})/.*", re.ASCII)
 
 
 def _pass_on() -> None:
@@ -58,50 +68,83 @@ class Leftovers:
         """Drop what is left over; how many objects and unfinished multipart uploads that were. ``between`` is called between
         any two that are looked at, and may end the sweep by what it raises."""
         dropped = 0
-        for key, upload, digest in self._candidates():
+        for stored in self._candidates():
             between()
-            if self._is_taken(key, upload, digest):
-                continue
-            self._close(upload, digest)
-            if not self._is_taken(key, upload, digest):  # nor while it was closed
-                self._store.delete(key)
-                dropped += 1
-        for stored in self._old(PROOFS):
-            between()
-            self._store.delete(stored.key)
-            dropped += 1
-        return dropped + self._drop_manifests(between) + self._abort_parts(between)
+            dropped += self.drop(stored)
+        return dropped + self._abort_parts(between)
 
-    def _candidates(self) -> Iterator[tuple[str, str, Digest | None]]:
-        """Keys that might be left over, of which upload, and which digest their bytes should have, if that is known."""
-        latest = int(self._clock.now().timestamp()) - GRACE
-        for stored in self._store.list(DATA, f"{DATA}{max(0, latest - WINDOW):08x}"):
-            _, _, rest = stored.key.partition("/")
-            upload, slash, _ = rest.partition("/")
-            if not slash:
-                continue  # what an earlier version kept there
-            if begun_at(upload) > latest:
+    def _candidates(self) -> Iterator[Stored]:
+        """What was begun within the window."""
+        latest = self._latest() - WINDOW
+        for stored in self._store.list(DATA, f"{DATA}{max(0, latest):08x}"):
+            upload = _upload_of(stored.key)
+            if upload and begun_at(upload) > self._latest():
                 break
-            yield stored.key, upload, None
-        for stored in self._old(DIRECT):
-            direct = Direct.parse(stored.key)
-            if direct is not None:
-                yield stored.key, direct.upload, direct.digest
+            yield stored
+        for prefix in (DIRECT, MANIFESTS, PROOFS):
+            yield from (stored for stored in self._store.list(prefix) if stored.modified.timestamp() >= latest)
 
-    def _old(self, prefix: str) -> Iterator[Stored]:
-        latest = self._clock.now() - timedelta(seconds=GRACE)
-        earliest = latest - timedelta(seconds=WINDOW)
-        return (stored for stored in self._store.list(prefix) if earliest <= stored.modified <= latest)
+    def _latest(self) -> int:
+        return int(self._clock.now().timestamp()) - GRACE
+
+    def drop(self, stored: Stored, go_on: Callable[[], None] = lambda: None) -> bool:
+        """Drop one object of any place if it is left over; False if it stays. ``go_on`` is called now and then while its bytes
+        are read, where that is needed, and may raise what ends that."""
+        key, is_old = stored.key, stored.modified.timestamp() <= self._latest()
+        if key.startswith(DATA):
+            upload = _upload_of(key)
+            return begun_at(upload) <= self._latest() and self._drop_piece(key, upload, go_on) if upload else False
+        if key.startswith(DIRECT):
+            direct = Direct.parse(key)
+            return direct is not None and is_old and self._drop_unclaimed(key, direct.upload, direct.digest)
+        if not is_old or (key.startswith(MANIFESTS) and self._is_manifest(key)):
+            return False
+        return self._delete(key)
+
+    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
+        """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended."""
+        record = self._records.read(upload)
+        if record is not None and "digest" not in record and "ended" not in record:
+            return False  # under way; the expiry of uploads drops it with its record
+        if (record is None or "ended" in record) and begun_at(upload) + REMEMBERED <= self._records.now():
+            return self._drop_forgotten(key, upload, go_on)
+        return self._drop_unclaimed(key, upload, None)
+
+    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
+        try:
+            digests = hashed(self._store, key, ALGORITHMS, go_on).digests
+        except BlobMissing:
+            return False
+        if any(self._is_blob(digest, key) for digest in digests):
+            return False
+        self._close(upload, None)
+        return not any(self._is_blob(digest, key) for digest in digests) and self._delete(key)
+
+    def _drop_unclaimed(self, key: str, upload: str, digest: Digest | None) -> bool:
+        if self._is_taken(key, upload, digest):
+            return False
+        self._close(upload, digest)
+        return not self._is_taken(key, upload, digest) and self._delete(key)  # nor taken while it was closed
+
+    def _delete(self, key: str) -> bool:
+        """What is retired is the collector's."""
+        if self._table.get(retired_key(key)) is not None:
+            return False
+        self._store.delete(key)
+        return True
 
     def _is_taken(self, key: str, upload: str, digest: Digest | None) -> bool:
-        """Is it a blob's, or that of an upload which still lives?"""
+        """Is it a blob's, or that of an upload which still lives? ``digest``: what its bytes should have, if that is known."""
         if digest is None:
             record = self._records.read(upload)
             if record is None or "ended" in record:
                 return False
             if "digest" not in record:
-                return True  # under way; the expiry of uploads drops it with its record
+                return True
             digest = Digest.parse(text(record, "digest"))
+        return self._is_blob(digest, key)
+
+    def _is_blob(self, digest: Digest, key: str) -> bool:
         blob = self._table.get(blob_key(digest))
         return blob is not None and text(blob, "key") == key
 
@@ -115,25 +158,17 @@ class Leftovers:
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)
 
-    def _drop_manifests(self, between: Callable[[], object]) -> int:
-        """Bytes of large manifests, put for a push that died then, or that found the manifest there already. A push takes
-        minutes: none that began before those is going to name them."""
-        dropped = 0
-        for stored in list(self._old(MANIFESTS)):
-            between()
-            _, _, place = stored.key.partition(MANIFESTS)
-            repository, _, rest = place.partition("/")
-            digest, slash, _ = rest.partition("/")
-            if not slash:
-                continue  # what an earlier version kept there
-            parsed = Digest.parse(digest)
-            # One after the other, in the order in which a removal takes the bytes from the one to the other.
-            content = self._table.get(content_key(repository, parsed)) or {}
-            removed = self._table.get(removed_manifest_key(repository, parsed)) or {}
-            if stored.key not in {content.get("key"), removed.get("key")}:
-                self._store.delete(stored.key)
-                dropped += 1
-        return dropped
+    def _is_manifest(self, key: str) -> bool:
+        """Is it a manifest's, or was it put by an earlier version? Else its bytes were put for a push that died then, or that
+        found the manifest there already. A push takes minutes: none that began before those is going to name them."""
+        place = _MANIFEST.fullmatch(key)
+        if place is None:
+            return True
+        repository, digest = place[1], Digest.parse(place[2])
+        # One after the other, in the order in which a removal takes the bytes from the one to the other.
+        content = self._table.get(content_key(repository, digest)) or {}
+        removed = self._table.get(removed_manifest_key(repository, digest)) or {}
+        return key in {content.get("key"), removed.get("key")}
 
     def _abort_parts(self, between: Callable[[], object]) -> int:
         if self._multipart is None:
@@ -147,6 +182,12 @@ class Leftovers:
                 self._multipart.abort(key, identifier)
                 aborted += 1
         return aborted
+
+
+def _upload_of(key: str) -> str:
+    """The upload of a key of ``data/``; "" for what an earlier version kept there."""
+    piece = _PIECE.fullmatch(key)
+    return piece[1] if piece else ""
 
 
 def _goes_on(record: Attributes | None, multipart: str) -> bool:

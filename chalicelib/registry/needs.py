@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from enum import IntEnum
 from functools import partial
 
@@ -32,6 +32,7 @@ from chalicelib.registry.records import (
     needed_blob_key,
     needed_manifest_key,
     removed_manifest_key,
+    text,
 )
 
 _NOTES_READ = 20
@@ -94,6 +95,17 @@ class Needs:
         states.update((absent[key], Need.RESTORABLE) for key, record in removed.items() if is_restorable(record))
         states.update((digest, Need.PENDING if is_pending(record) else Need.VISIBLE) for digest, record in found.items())
         return states
+
+    def of_listed(self, repository: str, digest: Digest, record: Attributes) -> Set[Need]:
+        """Who keeps the manifest of this record: its tags, the indexes that name it, and the subject that it speaks of. Raises
+        as ``of_blob``."""
+        if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
+            return {Need.VISIBLE}
+        needs = set(self.of_manifest(repository, digest).values())
+        if "subject" in record:
+            subject = Digest.parse(text(record, "subject"))
+            needs.add(self.states(repository, [subject])[subject])
+        return needs - {Need.NONE}
 
     def forget(self, repository: str, manifest: Manifest) -> None:
         """Drop the notes of a manifest whose push was refused. What is left of them counts for nothing."""

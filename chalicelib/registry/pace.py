@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chalicelib.registry.attempts import retried
@@ -18,6 +18,25 @@ class Pace(Protocol):
 
     def checkpoint(self, cursor: str | None = None) -> None:
         """Between two steps; raises what ends the work here."""
+
+
+class Resumable(Pace, Protocol):
+    """The same for a work that another process may go on with, and that has something to say."""
+
+    @property
+    def cursor(self) -> str:
+        """What an earlier checkpoint saved, "" at the beginning."""
+
+    def log(self, line: str) -> None:
+        """Tell people."""
+
+
+class Chosen(Resumable, Protocol):
+    """The same for a work that has parameters."""
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """By name."""
 
 
 def settle(step: Callable[[], None], pace: Pace) -> None:

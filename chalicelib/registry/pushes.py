@@ -328,7 +328,7 @@ class Pushes:
         if record is None or is_pending(record) or self._is_lost(repository, manifest.digest):
             yield Put(content_key(repository, manifest.digest), content.attributes())
         if manifest.subject is not None:
-            yield Put(referrer_key(repository, manifest.subject, manifest.digest), _referrer(manifest))
+            yield Put(referrer_key(repository, manifest.subject, manifest.digest), referrer(manifest))
 
     def _is_lost(self, repository: str, digest: Digest) -> bool:
         """Are the bytes of a manifest that has a record gone? Whoever pushes it again has them at hand."""
@@ -404,7 +404,8 @@ def _tag(manifest: Manifest) -> dict[str, str | int]:
     return {"digest": str(manifest.digest), "media_type": manifest.media_type, "size": len(manifest.content)}
 
 
-def _referrer(manifest: Manifest) -> Attributes:
+def referrer(manifest: Manifest) -> Attributes:
+    """What the index item of a manifest that has a subject says of it."""
     descriptor = json.dumps(manifest.descriptor(), separators=(",", ":"), ensure_ascii=False)
     if len(descriptor.encode()) > _INLINE_DESCRIPTOR:
         return {"artifact_type": manifest.artifact_type}

@@ -27,7 +27,8 @@ another repository later, an id never.
     removed
         <removed at>/<repository id>                (index) repositories whose contents wait to be cleared away
     blob/<digest>
-        blob                                        key, size, condemned_at?; revision: the proven bytes of this content address
+        blob                                        key, size, condemned_at?, damaged_at?; revision: the proven bytes of this
+                                                    content address
         link/<repository id>                        (index) the repositories that hold it, with their names
     condemned
         <condemned at>/link/<repository id>/<digest>      (index) what nothing needed as of then, oldest first. condemned.py
@@ -40,6 +41,8 @@ another repository later, an id never.
         <removed at>/<repository id>/tag/<tag>            (index)
     retired
         <store key>                                 an object that no record names any more, to be deleted
+    objects
+        <store key>                                 digest: whose bytes the object was when the last audit came by. audit.py
     upload/<upload id>
         upload                                      uploads.py. An upload that nothing was written to has none
         direct/<digest>                             what became of its object of the direct lane: key or swept. adoption.py
@@ -66,6 +69,10 @@ another repository later, an id never.
     team/<team id>
         member/<login>                              (index) id
         repository/<repository name>                (index) id, level: what the team was granted
+    storage
+        numbers                                     what the last audit counted. storage.py
+    scrub
+        position                                    how far stored blobs were read again. scrub.py
     configuration
         settings                                    configuration.py
     events/<year>-<month>
@@ -119,6 +126,7 @@ RETIRED_PARTITION = "retired"
 JOBS_PARTITION = "jobs"
 OPEN_PARTITION = "open"
 CRONS_PARTITION = "crons"
+OBJECTS_PARTITION = "objects"
 REVISION = "revision"
 CONDEMNED_AT = "condemned_at"
 VERSION = "version"

@@ -39,6 +39,7 @@ COMMANDS = {
     "settings": ("settings", "The registry's settings: show, set."),
     "job": ("job", "The registry's own work: list, show, run, cancel, logs, delete, kinds."),
     "cron": ("cron", "When that work is done by itself: list, set, unset."),
+    "storage": ("storage", "How much is stored, and what for."),
     "completion": ("completion", "Print the completion script of a shell."),
     "relay": ("relay", "Bring large layers to a registry that takes small requests only."),
 }

@@ -256,6 +256,7 @@ MANAGEMENT: Sequence[Row] = (
     Row("GET", "/api/v0/events", "administrators"),
     Row("GET", "/api/v0/meta/settings", "signed-in"),
     Row("PATCH", "/api/v0/meta/settings", "administrators", {"eventRetentionDays": 30}),
+    Row("GET", "/api/v0/meta/storage", "administrators"),
 )
 
 OPEN: Sequence[Row] = (

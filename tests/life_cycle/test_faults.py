@@ -13,6 +13,7 @@ from chalicelib.registry.events import Actor
 from chalicelib.registry.names import Digest, RepositoryName, parse_reference
 from chalicelib.registry.ports import Conflict
 from tests.agreement import DAY, assert_agreement, assert_settled, collect, settle, sweep
+from tests.auditing import audit
 from tests.faulty import Failed, Fault
 from tests.life_cycle.world import ONE, OTHER, Flow, Seen, World
 from tests.surface import CONFIG, image, index
@@ -164,6 +165,7 @@ def given_up(world: World) -> None:
 
 def policy(world: World) -> None:
     world.surface.configuration.change(untagged_days=1)
+    audit(world.surface)  # it notes what was untagged when nobody waited for it
 
 
 # --------------------------------------------------------------------------------------------------------------- what is done

@@ -17,6 +17,7 @@ from chalicelib.registry.errors import ManifestBlobUnknown, NameUnknown, NotRest
 from chalicelib.registry.events import Actor
 from chalicelib.registry.names import Digest, RepositoryName, parse_reference
 from tests.agreement import DAY, assert_agreement, assert_settled, collect, sweep
+from tests.auditing import audit
 from tests.life_cycle.world import ONE, OTHER, World
 from tests.surface import CONFIG, image, index
 
@@ -348,6 +349,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(hours=st.sampled_from((1, 24, 48)), restorable=st.sampled_from((0, 1, 7, 12)), untagged=st.sampled_from((0, 1, 3)))
     def choose(self, hours: int, restorable: int, untagged: int) -> None:
         self.world.surface.configuration.change(grace_hours=hours, restorable_days=restorable, untagged_days=untagged)
+        audit(self.world.surface)  # it notes what was untagged when nobody waited for it
         self.grace, self.restorable, self.untagged = hours * HOUR, restorable * DAY, untagged * DAY
 
     # ---------------------------------------------------------------------------------------------------- what always holds

@@ -29,7 +29,7 @@ def test_garbage_costs_the_same_among_few_and_among_many() -> None:
 
 @pytest.mark.parametrize("live", [FEW, MANY])
 def test_where_nothing_is_to_be_done_nothing_is_looked_at(live: int) -> None:
-    """The settings, and the beginnings of the four lists of what there is to do."""
+    """The settings, and the beginnings of the five lists of what there is to do."""
     idle = collection(live)
     assert idle.collect() == {}
-    assert idle.calls == Counter({"table.get": 1, "table.query": 4, "table: items": 0})
+    assert idle.calls == Counter({"table.get": 1, "table.query": 5, "table: items": 0})

@@ -30,6 +30,7 @@ from chalicelib.wire.management import (
     repositories,
     robots,
     settings,
+    storage,
     team_access,
     teams,
     trash,
@@ -260,6 +261,7 @@ ROUTES: Sequence[Route] = (
          is_versioned=True),
     Route("PATCH", "/api/v0/meta/settings", Administrator(), settings.change_settings, "Change the registry's settings",
           settings.Settings, settings.SettingsChange, 200, "SETTINGS_UPDATE", is_versioned=True),
+    _get("/api/v0/meta/storage", Administrator(), storage.read_storage, storage.Storage, "How much is stored, and what for"),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
+from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.trash import Trash
 
@@ -40,3 +41,4 @@ class Management:
     jobs: Jobs
     crons: Crons
     trash: Trash
+    storage: Storage

@@ -69,6 +69,7 @@ def run(user: User, server: Scripted, *words: str, stdin: str = "") -> Done:
         ("token revoke 5", "PATCH", "/api/v0/api_tokens/5", {"isActive": False}),
         ("token revoke 5 --account acme+ci", "PATCH", "/api/v0/api_tokens/5?account=acme%2Bci", {"isActive": False}),
         ("token delete 5 --yes", "DELETE", "/api/v0/api_tokens/5", None),
+        ("storage", "GET", "/api/v0/meta/storage", None),
         ("settings show", "GET", "/api/v0/meta/settings", None),
         ("settings set a=true b=90 c=x=y d=", "PATCH", "/api/v0/meta/settings", {"a": True, "b": 90, "c": "x=y", "d": ""}),
         ("settings set a=yes b=no c=false", "PATCH", "/api/v0/meta/settings", {"a": True, "b": False, "c": False}),

@@ -607,7 +607,7 @@ class History:
         self.registry.pushes.sweep(100)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(tags, min_size=len(IMAGES), max_size=len(IMAGES)), st.lists(steps, min_size=8, max_size=30))
 def test_no_history_drifts(tagged: list[str], history: list[tuple[Any, ...]]) -> None:
     """Nothing that clients or the collector do is drift at any time: this is a proof of the collector, too."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.condemned import Link, Listed, condemn, seconds
 from chalicelib.registry.errors import NotRestorable
 from chalicelib.registry.images import Images
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.needs import EXPIRED, is_restorable
-from chalicelib.registry.pace import Pace
+from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Delete, Item, Key, Put, Table, Update, Write
 from chalicelib.registry.records import (
     RESTORABLE_PARTITION,
@@ -53,14 +52,7 @@ class Expiry:
     def expire(self, latest: int, pace: Pace) -> None:
         """Give up what was removed at ``latest`` or before (seconds since the epoch). Raises Busy, and what ``pace`` raises."""
         for item in self._due(latest):
-            at, repository, kind, what = item.key.sort.split("/")
-            if kind == "tag":
-                key = removed_tag_key(repository, Tag(what), int(at))
-                settled(partial(self._table.transact, [Delete(key), Delete(item.key)]))
-            else:
-                retried(partial(self._expire, int(at), repository, Digest.parse(what), item.key))
-            pace.count("expired")
-            pace.checkpoint()
+            settle(partial(self._end, item, pace), pace)
 
     def _due(self, latest: int) -> Iterator[Item]:
         after = ""
@@ -70,6 +62,14 @@ class Expiry:
                     return
                 yield item
             after = items[-1].key.sort
+
+    def _end(self, item: Item, pace: Pace) -> None:
+        at, repository, kind, what = item.key.sort.split("/")
+        if kind == "tag":
+            self._table.transact([Delete(removed_tag_key(repository, Tag(what), int(at))), Delete(item.key)])
+        else:
+            self._expire(int(at), repository, Digest.parse(what), item.key)
+        pace.count("expired")
 
     def _expire(self, at: int, repository: str, digest: Digest, noted: Key) -> None:
         """In steps, each of which may be the last one of this process: the next one begins again with the first."""

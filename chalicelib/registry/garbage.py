@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.registry.adoption import Direct
-from chalicelib.registry.attempts import retried, settled
+from chalicelib.registry.attempts import settled
 from chalicelib.registry.condemned import (
     RENEWED_AFTER,
     Bytes,
@@ -38,7 +38,7 @@ from chalicelib.registry.errors import ManifestReferenced
 from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs
-from chalicelib.registry.pace import Pace
+from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.ports import (
     EXPIRES,
     Absent,
@@ -64,6 +64,7 @@ from chalicelib.registry.records import (
     direct_key,
     identity_key,
     manifest_key,
+    number,
     retired_key,
     revised,
     text,
@@ -134,16 +135,14 @@ class Garbage:
         now = seconds(self._clock)
         self._remains.clear(pace)
         self._expiry.expire(now - choices.restorable_days * DAY, pace)
+        collects_manifests = choices.untagged_days > 0
         for item in self._due(CONDEMNED_PARTITION, now - choices.grace_hours * 3600 - RENEWED_AFTER):
-            retried(partial(self._settle, item, pace))
-            pace.checkpoint()
-        if choices.untagged_days:
-            for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
-                retried(partial(self._collect_manifest, item, pace))
-                pace.checkpoint()
+            settle(partial(self._settle, item, pace, collects_manifests=collects_manifests), pace)
+        for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
+            step = self._collect_manifest if collects_manifests else self._forget
+            settle(partial(step, item, pace), pace)
         for item in self._due(RETIRED_PARTITION):
-            self._delete(item.key.sort, pace)
-            pace.checkpoint()
+            settle(partial(self._delete, item.key.sort, pace), pace)
 
     def _due(self, partition: str, latest: int | None = None) -> Iterator[Item]:
         """The notes of a partition up to a time, oldest first, a stretch at a time."""
@@ -155,7 +154,7 @@ class Garbage:
                 yield item
             after = items[-1].key.sort
 
-    def _settle(self, item: Item, pace: Pace) -> None:
+    def _settle(self, item: Item, pace: Pace, *, collects_manifests: bool) -> None:
         """Decide about one condemned thing. Raises ConditionFailed, Conflict and Changed if it has to be decided anew."""
         at, thing = parse_note(item.key.sort)
         record = self._table.get(thing.key)
@@ -166,7 +165,7 @@ class Garbage:
         elif isinstance(thing, Bytes):
             self._settle_blob(thing, record, item.key, pace)
         else:
-            self._settle_manifest(thing, record, at, item.key)
+            self._settle_manifest(thing, record, item.key, waits=collects_manifests)
 
     def _settle_link(self, link: Link, record: Attributes, noted: Key, pace: Pace) -> None:
         needs = self._needs.of_blob(link.repository, link.digest).values()
@@ -207,12 +206,19 @@ class Garbage:
         settled(partial(self._table.write, Delete(retired_key(key))))
         pace.count("objects")
 
-    def _settle_manifest(self, manifest: Listed, record: Attributes, at: int, noted: Key) -> None:
-        """A manifest that nothing needed for as long as the grace waits for the policy about untagged ones."""
+    def _settle_manifest(self, manifest: Listed, record: Attributes, noted: Key, *, waits: bool) -> None:
+        """A manifest that nothing needed for as long as the grace waits for the time of untagged ones, if there is one. If not
+        it stays condemned without a note: the audit notes it when somebody decides otherwise."""
+        at = number(record, CONDEMNED_AT)
+        waiting = [Put(untagged_key(at, manifest.repository, manifest.digest), {})] if waits else []
         if self._is_needed(manifest, record):
             self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
         else:
-            self._table.transact([Put(untagged_key(at, manifest.repository, manifest.digest), {}), Delete(noted)])
+            self._table.transact([*waiting, Delete(noted)])
+
+    def _forget(self, item: Item, _pace: Pace) -> None:
+        """A note of the time when untagged manifests were collected."""
+        self._table.write(Delete(item.key))
 
     def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
         """Is it tagged, or named by an index, or does it speak of a subject that is there?"""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.registry.condemned import RENEWED_AFTER
+from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, note, seconds
 from chalicelib.registry.errors import NotRestorable, TagExists
 from chalicelib.registry.events import Actor
 from chalicelib.registry.names import Digest, RepositoryName, Tag
+from chalicelib.registry.ports import Put
+from chalicelib.registry.records import blob_key, manifest_key
 from tests.counts import Counts
 from tests.surface import Surface
 
@@ -103,8 +105,24 @@ def test_untagged_manifests_stay_unless_somebody_decided_otherwise(surface: Surf
     surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
     assert collect(surface, 100 * DAY) == {"expired": 1}
     surface.configuration.change(untagged_days=30)
-    assert collect(surface) == {"manifests": 1}
-    assert [removed.digest for removed in surface.trash.page(APP, "", 10)] == [digest]
+    assert surface.call("HEAD", f"/v2/admin/app/manifests/{digest}").status == 200
+    later = pushed(surface, b"other")
+    surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
+    assert collect(surface, 2 * DAY) == {}
+    assert collect(surface, 27 * DAY) == {"expired": 1}
+    assert collect(surface, 2 * DAY) == {"manifests": 1}
+    assert [removed.digest for removed in surface.trash.page(APP, "", 10)] == [later]
+
+
+def test_the_policy_about_untagged_manifests_can_be_taken_back(surface: Surface) -> None:
+    surface.configuration.change(untagged_days=30)
+    pushed(surface)
+    surface.registry.removals.untag(APP, Tag.parse("1.0"), ADMIN)
+    collect(surface, 2 * DAY)
+    assert len(surface.table.query("untagged")) == 1
+    surface.configuration.change(untagged_days=0)
+    assert collect(surface, 100 * DAY) == {"expired": 1}
+    assert surface.table.query("untagged") == []
 
 
 def test_deleted_repositories_leave_nothing_but_what_others_hold(surface: Surface) -> None:
@@ -118,3 +136,27 @@ def test_deleted_repositories_leave_nothing_but_what_others_hold(surface: Surfac
     collect(surface)
     assert collect(surface, GRACE + 1) == {"objects": 2}
     assert objects(surface) == []
+
+
+def test_a_record_that_nobody_here_wrote_keeps_no_other_from_going(surface: Surface) -> None:
+    strange, digest = Bytes(Digest.of(b"strange")), surface.push_blob("admin/app", b"layer")
+    collect(surface, GRACE + 1)
+    at = seconds(surface.clock) - 1
+    surface.table.transact([Put(strange.key, {"condemned_at": at}), note(at, strange)])
+    assert collect(surface, GRACE + 1) == {"left over": 1, "objects": 1}
+    assert surface.table.get(blob_key(digest)) is None
+
+
+def test_a_manifest_that_a_pusher_is_told_of_is_kept_anew(surface: Surface) -> None:
+    surface.configuration.change(untagged_days=1)
+    digest = surface.push_image("admin/app", "", b"layer")
+    surface.clock.advance(2 * HOUR)
+    token = surface.token("repository:admin/app:pull,push")
+    for authorization, kept in ((f"Bearer {surface.token('repository:admin/app:pull')}", False), (f"Bearer {token}", True)):
+        url = f"/v2/admin/app/manifests/{digest}"
+        assert surface.send("HEAD", url, authorization=authorization).status == 200
+        record = surface.table.get(manifest_key(surface.registry.repositories.get(APP).id, digest))
+        assert record is not None
+        assert (record["condemned_at"] == seconds(surface.clock)) is kept
+    assert collect(surface, GRACE - 2 * HOUR + 1) == {}
+    assert collect(surface, 2 * HOUR) == {"manifests": 1}

@@ -134,14 +134,14 @@ def test_it_is_pushed_again(cloud: Cloud, image: Image, shared: bytes) -> None:
 def test_a_tag_that_was_moved_leaves_a_manifest_which_goes_if_so_chosen(cloud: Cloud, image: Image) -> None:
     admin, client = Administrator(cloud.registry), Client(cloud.registry, NAME)
     moved = client.push_image("v1", b"another layer")
-    assert collected(cloud) == {}
-    assert client.pull_image(image.digest) == image.digest
     admin.ask("PATCH", SETTINGS, {"untaggedDays": 1})
     try:
+        assert "manifests" not in collected(cloud)
+        assert client.pull_image(image.digest) == image.digest
         cloud.pass_time(24)
-        assert cloud.run_job(COLLECT)["counts"]["manifests"] >= 1  # and those of other tests
+        assert cloud.run_job(COLLECT)["counts"] == {"manifests": 1}
     finally:
         admin.ask("PATCH", SETTINGS, {"untaggedDays": 0})
     assert client.send("GET", f"manifests/{image.digest}").status == 404
-    assert collected(cloud)["expired"] >= 1
+    assert collected(cloud)["expired"] == 1
     assert client.pull_image("v1") == moved

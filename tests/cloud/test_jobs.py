@@ -7,7 +7,8 @@ minutes is shown by one of 33 seconds, which is the unpublished version of the s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,32 @@ def is_gone(cloud: Cloud, keys: Sequence[str]) -> bool:
 def deletions(cloud: Cloud, keys: Sequence[str]) -> int:
     """How often objects were deleted by those who run jobs."""
     return sum(seen.function == "run_jobs" and seen.method == "DELETE" and seen.key in keys for seen in cloud.seen)
+
+
+def test_what_a_start_costs(cloud: Cloud) -> None:
+    """One that finds nothing to do asks twice; a job that finds nothing to do is made, taken up and ended besides."""
+    assert calls_of(cloud, cloud.tick) == {"dynamodb:Query": 2}
+    job = cloud.make_job("expire-uploads")
+    asked = calls_of(cloud, cloud.tick)
+    assert (cloud.job(job)["status"], cloud.job(job)["counts"]) == ("done", {})
+    print(f"\na job that finds nothing to do: {dict(asked)}")
+    assert sum(asked.values()) <= 12
+
+
+def calls_of(cloud: Cloud, run: Callable[[], object]) -> Counter[str]:
+    """How often each call was made; those of a transaction count one by one."""
+    before = len(cloud.seen)
+    run()
+    made = [seen for seen in cloud.seen[before:] if seen.function == "run_jobs"]
+    found: Counter[str] = Counter()
+    for seen in made:
+        document = json.loads(seen.body or b"{}")
+        found.update(
+            [f"dynamodb:{kind}Item" for item in document["TransactItems"] for kind in item]
+            if "TransactItems" in document
+            else seen.actions()
+        )
+    return found
 
 
 def test_the_rule_starts_the_function_which_makes_what_is_due(cloud: Cloud) -> None:

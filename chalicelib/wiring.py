@@ -326,6 +326,7 @@ def management() -> Management:
         trust=trust_rules(),
         jobs=jobs(),
         crons=crons(),
+        trash=trash(),
     )
 
 

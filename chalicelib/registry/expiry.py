@@ -16,7 +16,7 @@ from chalicelib.registry.images import Images
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.needs import EXPIRED, is_restorable
 from chalicelib.registry.pace import Pace, settle
-from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Delete, Item, Key, Put, Table, Update, Write
+from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Condition, Delete, Item, Key, Put, Table, Update, Write
 from chalicelib.registry.records import (
     RESTORABLE_PARTITION,
     contents,
@@ -104,22 +104,27 @@ class Expiry:
             current = self._table.get(manifest_key(repository, digest))
             if current is not None:
                 return not is_pending(current)
-            self._condemn(repository, digest, batch)
+            self._condemn(repository, digest, batch, revised(removed))
         return True
 
     def _referrers(self, repository: str, subject: Digest) -> Sequence[Listed]:
         items = self._table.query(contents(repository), prefix=f"referrer/{subject}/")
         return [Listed(repository, Digest.parse(last_segment(item.key.sort))) for item in items]
 
-    def _condemn(self, repository: str, digest: Digest, needs: Mapping[Link | Listed, Key | None]) -> None:
-        """Those of them that are there; all lose their notes. Raises ConditionFailed if one went or came meanwhile."""
+    def _condemn(self, repository: str, digest: Digest, needs: Mapping[Link | Listed, Key | None], same: Condition) -> None:
+        """Those of them that are there; all lose their notes. Raises ConditionFailed if one went or came meanwhile, or the
+        manifest came, or came and was removed again: then the notes are those of the later removal."""
         found = self._table.batch_get([thing.key for thing in needs])
         now = seconds(self._clock)
-        writes: list[Write] = [Check(manifest_key(repository, digest), Absent())]
+        writes: list[Write] = [
+            Check(manifest_key(repository, digest), Absent()),
+            Check(removed_manifest_key(repository, digest), same),
+        ]
+        checks = len(writes)
         for thing, note in needs.items():
             if note is not None:
                 writes.append(Delete(note))
             if thing.key in found and not is_pending(found[thing.key]):
                 writes += condemn(thing, now)
-        if len(writes) > 1:
+        if len(writes) > checks:
             self._table.transact(writes)

@@ -14,7 +14,7 @@ A blob's object is deleted by no other way. Its key is never used again, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,7 @@ from chalicelib.registry.condemned import (
     Bytes,
     Link,
     Listed,
+    Thing,
     acquit,
     condemn,
     note_key,
@@ -159,7 +160,7 @@ class Garbage:
         at, thing = parse_note(item.key.sort)
         record = self._table.get(thing.key)
         if record is None or record.get(CONDEMNED_AT) != at:
-            settled(partial(self._table.write, Delete(item.key)))  # gone, needed, or condemned anew
+            self._drop_note(item.key, thing, record)
         elif isinstance(thing, Link):
             self._settle_link(thing, record, item.key, pace)
         elif isinstance(thing, Bytes):
@@ -167,24 +168,30 @@ class Garbage:
         else:
             self._settle_manifest(thing, record, item.key, waits=collects_manifests)
 
+    def _drop_note(self, noted: Key, thing: Thing, record: Attributes | None) -> None:
+        """The thing is gone, or needed, or was condemned at another time. If somebody, by whatever clock, condemns it at this
+        very time, the note is that one's."""
+        same = Absent() if record is None else revised(record)
+        self._table.transact([Check(thing.key, same), Delete(noted)])
+
     def _settle_link(self, link: Link, record: Attributes, noted: Key, pace: Pace) -> None:
-        needs = self._needs.of_blob(link.repository, link.digest).values()
+        needs = set(self._needs.of_blob(link.repository, link.digest).values())
         same = revised(record)
-        if {Need.VISIBLE, Need.RESTORABLE} & set(needs):
-            self._table.transact([acquit(link, same), Delete(noted)])
-        elif needs:
-            self._postpone(link, record, noted)
+        if needs:
+            self._spare(link, record, noted, needs)
         else:
             has_blob = self._table.get(blob_key(link.digest)) is not None
             now = seconds(self._clock)
             self._table.transact([*unlink(link, now, same, has_blob=has_blob), Delete(noted)])
             pace.count("links")
 
-    def _postpone(self, thing: Link, record: Attributes, noted: Key) -> None:
-        """Somebody is about to need it, or has given up: look again a grace later."""
-        now = seconds(self._clock)
-        if noted != note_key(now, thing):
-            self._table.transact([*condemn(thing, now, revised(record)), Delete(noted)])
+    def _spare(self, thing: Link | Listed, record: Attributes, noted: Key, needs: Set[Need]) -> None:
+        """Something needs it: then it is live; or is only on its way, and may give up: then it is looked at a grace later."""
+        now, same = seconds(self._clock), revised(record)
+        if needs != {Need.PENDING}:
+            self._table.transact([acquit(thing, same), Delete(noted)])
+        elif noted != note_key(now, thing):
+            self._table.transact([*condemn(thing, now, same), Delete(noted)])
 
     def _settle_blob(self, blob: Bytes, record: Attributes, noted: Key, pace: Pace) -> None:
         """The record was read before the holders: who links or unlinks in between gives it another revision."""
@@ -209,35 +216,37 @@ class Garbage:
     def _settle_manifest(self, manifest: Listed, record: Attributes, noted: Key, *, waits: bool) -> None:
         """A manifest that nothing needed for as long as the grace waits for the time of untagged ones, if there is one. If not
         it stays condemned without a note: the audit notes it when somebody decides otherwise."""
+        needs = self._needs_of_manifest(manifest, record)
+        if needs:
+            self._spare(manifest, record, noted, needs)
+            return
         at = number(record, CONDEMNED_AT)
         waiting = [Put(untagged_key(at, manifest.repository, manifest.digest), {})] if waits else []
-        if self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
-        else:
-            self._table.transact([*waiting, Delete(noted)])
+        self._table.transact([Check(manifest.key, revised(record)), *waiting, Delete(noted)])
 
     def _forget(self, item: Item, _pace: Pace) -> None:
         """A note of the time when untagged manifests were collected."""
         self._table.write(Delete(item.key))
 
-    def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
-        """Is it tagged, or named by an index, or does it speak of a subject that is there?"""
+    def _needs_of_manifest(self, manifest: Listed, record: Attributes) -> Set[Need]:
+        """Who needs it: its tags, the indexes that name it, and the subject that it speaks of."""
         repository, digest = manifest.repository, manifest.digest
         if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
-            return True
-        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
-        if subject is not None and self._needs.states(repository, [subject])[subject] is not Need.NONE:
-            return True
-        return bool(self._needs.of_manifest(repository, digest))
+            return {Need.VISIBLE}
+        needs = set(self._needs.of_manifest(repository, digest).values())
+        if "subject" in record:
+            subject = Digest.parse(text(record, "subject"))
+            needs.add(self._needs.states(repository, [subject])[subject])
+        return needs - {Need.NONE}
 
     def _collect_manifest(self, item: Item, pace: Pace) -> None:
         at, repository, digest = item.key.sort.split("/")
         manifest = Listed(repository, Digest.parse(digest))
         record = self._table.get(manifest.key)
         if record is None or record.get(CONDEMNED_AT) != int(at):
-            settled(partial(self._table.write, Delete(item.key)))
-        elif self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(item.key)])
+            self._drop_note(item.key, manifest, record)
+        elif needs := self._needs_of_manifest(manifest, record):
+            self._spare(manifest, record, item.key, needs)
         else:
             identity = self._table.get(identity_key(repository)) or {"name": ""}
             also: list[Write] = [Delete(item.key)]

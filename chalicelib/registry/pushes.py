@@ -20,7 +20,7 @@ from functools import partial
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
 from chalicelib.registry.condemned import Listed, condemn, condemnation, is_young, note, seconds
-from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, Unproven
+from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, TagExists, Unproven
 from chalicelib.registry.events import Actor, Event, Events
 from chalicelib.registry.images import Image
 from chalicelib.registry.keys import MANIFESTS
@@ -114,6 +114,7 @@ class _Push:
     manifest: Manifest
     tags: Sequence[Tag]
     actor: Actor
+    moves: bool
 
     def event(self, name: RepositoryName) -> Event:
         detail = {"digest": str(self.manifest.digest), **({"tags": ", ".join(map(str, self.tags))} if self.tags else {})}
@@ -175,20 +176,23 @@ class Pushes:
         tags: Sequence[Tag],
         actor: Actor,
         make: Callable[[], Repository],
+        *,
+        moves: bool = True,
     ) -> None:
         """Store a manifest and point tags to it, all or nothing; ``make`` brings the repository into being if there is none.
+        ``moves`` is whether tags that point elsewhere are moved; if not, they are refused.
 
         Blobs that came by the direct lane and are not proven yet are waited for, as long as a request may take; no client
         tries a manifest for long by itself. That holds where blobs may be missing too: nobody would note later that this
-        manifest needs them. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, Unproven, StoreFull,
-        Busy.
+        manifest needs them. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, TagExists, Unproven,
+        StoreFull, Busy.
         """
         may_lack = self._sparse is Sparse.ALL or (self._sparse is Sparse.INDEXES and manifest.is_index)
         repository = self._repositories.find_recent(name)
         if repository is None:
             _refuse([] if may_lack else [*manifest.blobs, *manifest.manifests])
             repository = make()
-        pushed = _Push(manifest, tags, actor)
+        pushed = _Push(manifest, tags, actor, moves)
         sparse = may_lack and (self._adoption is None or manifest.is_index)
         for _ in moments(self._clock, WAIT, _PAUSE):
             try:
@@ -218,7 +222,7 @@ class Pushes:
         content = _StoredContent(self._store, repository.id, pushed.manifest)
         try:
             retried(lambda: self._push(repository, pushed, content, sparse=sparse))
-        except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
+        except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull, TagExists):
             self._withdraw(repository.id, pushed.manifest.digest)
             content.drop()
             raise
@@ -231,7 +235,7 @@ class Pushes:
         record = found.get(asked[0])
         visible = [
             *self._appear(repository.id, pushed, record, content),
-            *self._point(repository.id, manifest, tags, found),
+            *self._point(repository.id, pushed, found),
             *self._events.writes(pushed.event(repository.name), repository.id),
         ]
         if len(visible) + 2 * len(needs) <= MAX_TRANSACTION:
@@ -327,16 +331,16 @@ class Pushes:
         stored = self._table.get(content_key(repository, digest))
         return stored is None or ("key" in stored and self._store.stat(text(stored, "key")) is None)
 
-    def _point(
-        self, repository: str, manifest: Manifest, tags: Sequence[Tag], pointing: Mapping[Key, Attributes]
-    ) -> Iterable[Write]:
+    def _point(self, repository: str, pushed: _Push, pointing: Mapping[Key, Attributes]) -> Iterable[Write]:
         """The writes that point tags here, on the condition that they point where they did when this was decided. What they
-        pointed to is condemned, unless it is needed here: it may have no other tag."""
-        now, left = seconds(self._clock), set[Digest]()
+        pointed to is condemned, unless it is needed here: it may have no other tag. Raises TagExists."""
+        now, left, manifest = seconds(self._clock), set[Digest](), pushed.manifest
         needed = {child.digest for child in manifest.manifests}
-        for tag in tags:
+        for tag in pushed.tags:
             key = tag_key(repository, tag)
             old = Digest.parse(text(pointing[key], "digest")) if key in pointing else None
+            if not pushed.moves and old not in {None, manifest.digest}:
+                raise TagExists(str(tag))
             unchanged: Condition = Absent() if old is None else Equals("digest", str(old))
             yield Put(key, {**_tag(manifest), "pushed_at": now}, unchanged)
             yield Put(tagged_key(repository, manifest.digest, tag), {})

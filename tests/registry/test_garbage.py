@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, note, seconds
+from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key, seconds
 from chalicelib.registry.errors import NotRestorable, TagExists
-from chalicelib.registry.events import Actor
+from chalicelib.registry.events import Actor, Events
+from chalicelib.registry.expiry import Expiry
+from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.names import Digest, RepositoryName, Tag
-from chalicelib.registry.ports import Put
-from chalicelib.registry.records import blob_key, manifest_key
+from chalicelib.registry.ports import Delete, Put
+from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_key
+from chalicelib.registry.removals import Removals
 from tests.counts import Counts
-from tests.surface import Surface
+from tests.frozen_clock import FrozenClock
+from tests.surface import CONFIG, Surface
+from tests.watched_table import WatchedTable
 
 APP = RepositoryName.parse("admin/app")
 HOUR, DAY = 3600, 24 * 3600
@@ -160,3 +167,41 @@ def test_a_manifest_that_a_pusher_is_told_of_is_kept_anew(surface: Surface) -> N
         assert (record["condemned_at"] == seconds(surface.clock)) is kept
     assert collect(surface, GRACE - 2 * HOUR + 1) == {}
     assert collect(surface, 2 * HOUR) == {"manifests": 1}
+
+
+def test_a_push_that_gives_up_spares_no_manifest_for_good(surface: Surface) -> None:
+    """An index too large for one transaction has said what it needs when that is due, and dies before it is there."""
+    surface.configuration.change(untagged_days=1)
+    child = surface.push_image("admin/app", "", b"layer")
+    surface.clock.advance(GRACE)
+    repository, index = surface.registry.repositories.get(APP).id, Digest.of(b"index")
+    on_its_way = manifest_key(repository, index)
+    surface.table.write(Put(on_its_way, {"pending": True, "begun_at": seconds(surface.clock), "revision": 1}))
+    surface.table.write(Put(needed_manifest_key(repository, child, index), {}))
+    assert collect(surface, 1) == {}
+    surface.table.write(Delete(on_its_way))
+    assert collect(surface, GRACE - 1) == {}
+    assert collect(surface, 1) == {"manifests": 1}
+
+
+def test_a_note_of_this_very_second_is_the_one_who_wrote_it_s(surface: Surface) -> None:
+    """A collector whose clock is ahead takes a note for an old one, while a pusher condemns the blob anew at its time."""
+    surface.push_image("admin/app", "1.0")
+    digest = Digest.of(CONFIG)
+    link, at = Link(surface.registry.repositories.get(APP).id, digest), seconds(surface.clock)
+    watched = WatchedTable(surface.table)
+    ahead = FrozenClock(surface.clock.now() + timedelta(days=30))
+    events = Events(watched, ahead, surface.configuration)
+    garbage = Garbage(
+        watched,
+        surface.store,
+        ahead,
+        configuration=surface.configuration,
+        removals=Removals(watched, surface.registry.repositories, events, ahead),
+        expiry=Expiry(watched, ahead, surface.registry.images),
+    )
+    watched.before(1, lambda: surface.push_blob("admin/app", CONFIG), only_writes=True)
+    garbage.collect(Counts())
+    assert not watched.is_waiting
+    record = surface.table.get(link.key)
+    assert record is None or record.get("condemned_at") != at or surface.table.get(note_key(at, link)) is not None

@@ -102,6 +102,19 @@ def test_what_is_pushed_and_used_stays(cloud: Cloud, image: Image) -> None:
     assert Client(cloud.registry, NAME).send("GET", "manifests/large").body == image.large
 
 
+def test_what_was_removed_is_restored(cloud: Cloud, image: Image) -> None:
+    """Over the API, with its tag; also a manifest whose bytes are in the bucket."""
+    admin, client = Administrator(cloud.registry), Client(cloud.registry, NAME)
+    for digest, tag in ((image.digest, "v1"), (digest_of(image.large), "large")):
+        expected(client.send("DELETE", f"manifests/{digest}"), 202)
+        assert client.send("GET", f"manifests/{tag}").status == 404
+        assert digest in {each["digest"] for each in admin.ask("GET", f"/api/v0/repositories/{NAME}/removed")["removed"]}
+        assert admin.ask("POST", f"/api/v0/repositories/{NAME}/restore", {"reference": digest})["tags"] == [tag]
+    assert collected(cloud).keys() <= {"objects"}  # the bytes of the large one, if they were stored once more
+    assert client.pull_image("v1") == image.digest
+    assert client.send("GET", "manifests/large").body == image.large
+
+
 def test_what_was_removed_goes_and_what_another_image_shares_stays(cloud: Cloud, image: Image, shared: bytes) -> None:
     before, client = astray(cloud), Client(cloud.registry, NAME)
     stored = {*cloud.objects("data/"), *cloud.objects("direct/"), *cloud.objects("manifests/")}

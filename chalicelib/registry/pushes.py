@@ -26,6 +26,7 @@ from chalicelib.registry.images import Image
 from chalicelib.registry.keys import MANIFESTS
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
+from chalicelib.registry.needs import Needs
 from chalicelib.registry.ports import (
     MAX_TRANSACTION,
     Absent,
@@ -168,6 +169,7 @@ class Pushes:
         self._clock = clock
         self._sparse = sparse
         self._adoption = adoption
+        self._needs = Needs(table)
 
     def push(
         self,
@@ -223,7 +225,8 @@ class Pushes:
         try:
             retried(lambda: self._push(repository, pushed, content, sparse=sparse))
         except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull, TagExists):
-            self._withdraw(repository.id, pushed.manifest.digest)
+            if self._withdraw(repository.id, pushed.manifest.digest):
+                self._needs.forget(repository.id, pushed.manifest)
             content.drop()
             raise
 
@@ -260,12 +263,12 @@ class Pushes:
             ]
         )
 
-    def _withdraw(self, repository: str, digest: Digest) -> None:
-        """Take a pending manifest away; one that is visible stays. Its notes count for nothing without it, and go when
-        somebody comes upon them. Another push of it that is under way begins anew."""
+    def _withdraw(self, repository: str, digest: Digest) -> bool:
+        """Take a pending manifest away, and tell whether there was one; one that is visible stays. Its notes count for nothing
+        without it, and go when somebody comes upon them. Another push of it that is under way begins anew."""
         record = self._table.get(manifest_key(repository, digest))
         if record is None or not is_pending(record):
-            return
+            return False
         writes: list[Write] = [
             Delete(manifest_key(repository, digest), Equals("pending", True)),
             Delete(pending_key(number(record, "begun_at"), repository, digest)),
@@ -273,7 +276,8 @@ class Pushes:
         try:
             settled(lambda: self._table.transact(writes))
         except (ConditionFailed, Busy, StoreFull):
-            return  # made visible meanwhile, or left to the sweep
+            return False  # made visible meanwhile, or left to the sweep
+        return True
 
     def keep(self, image: Image) -> None:
         """Have a manifest whose pusher is told that it is there outlive the grace from now on; see ``Blobs.keep``. Raises

@@ -7,17 +7,19 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key, seconds
-from chalicelib.registry.errors import NotRestorable, TagExists
+from chalicelib.registry.errors import ManifestBlobUnknown, NotRestorable, TagExists
 from chalicelib.registry.events import Actor, Events
 from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.garbage import Garbage
+from chalicelib.registry.manifests import parse_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import Delete, Put
 from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_key
 from chalicelib.registry.removals import Removals
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
-from tests.surface import CONFIG, Surface
+from tests.memory_table import MemoryTable
+from tests.surface import CONFIG, Surface, image, registry_on
 from tests.watched_table import WatchedTable
 
 APP = RepositoryName.parse("admin/app")
@@ -205,3 +207,35 @@ def test_a_note_of_this_very_second_is_the_one_who_wrote_it_s(surface: Surface) 
     assert not watched.is_waiting
     record = surface.table.get(link.key)
     assert record is None or record.get("condemned_at") != at or surface.table.get(note_key(at, link)) is not None
+
+
+def test_a_large_push_that_is_refused_leaves_no_notes(surface: Surface) -> None:
+    layers = [b"layer %d" % number for number in range(60)]
+    for layer in layers:
+        surface.push_blob("admin/app", layer)
+    watched = WatchedTable(surface.table)
+    registry = registry_on(watched, surface.store, surface.clock)
+    surface.push_blob("admin/app", CONFIG)
+    gone = Digest.of(layers[-1])
+    manifest = parse_manifest(image(*layers), "", None)
+    watched.before(3, lambda: surface.registry.blobs.delete(APP, gone), only_writes=True)
+    with pytest.raises(ManifestBlobUnknown):
+        registry.pushes.push(APP, manifest, [], ADMIN, lambda: registry.repositories.get(APP))
+    assert not watched.is_waiting
+    repository = registry.repositories.get(APP).id
+    assert surface.table.query(f"repository/{repository}", prefix="needed/") == []
+
+
+def test_a_mount_of_what_goes_at_that_moment_asks_for_the_bytes() -> None:
+    """From the repository itself, where nothing but the answer is at stake."""
+    table = WatchedTable(MemoryTable())
+    surface = Surface(table=table)
+    digest = surface.push_blob("admin/app", b"layer")
+    surface.clock.advance(GRACE + 1)
+    for nth in range(1, 10):
+        table.before(nth, lambda: collect(surface))
+        answer = surface.call("POST", f"/v2/admin/app/blobs/uploads/?mount={digest}&from=admin/app")
+        table.rest()
+        assert answer.status in {201, 202}, answer.body
+        surface.push_blob("admin/app", b"layer")
+        surface.clock.advance(GRACE + 1)

@@ -53,7 +53,6 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (
             _TABLE,
             (
-                "dynamodb:ConditionCheckItem",
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",

@@ -8,6 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from chalicelib.registry.leftovers import GRACE
 from chalicelib.registry.proofs import AT_ONCE
 from infra.rotation.store import KEY
 from infra.stack import rotation
+from tests.clients.images import MANIFEST
 from tests.cloud.client import Client, digest_of, expected
 from tests.cloud.faults import Fault, Kind
 from tests.cloud.stage import Cloud, stored_event, until
@@ -128,6 +130,29 @@ def test_what_nobody_adopted_is_swept(cloud: Cloud) -> None:
     assert sum(swept.values()) >= len(left) + 1, swept
     assert set(cloud.objects("data/")) <= before
     assert client.pull_image("v1") == pushed
+
+
+def test_a_large_manifest_that_is_overtaken_is_stored_once(cloud: Cloud) -> None:
+    """While its bytes are on their way to S3 its layer is deleted. They are dropped, and stored anew without it, as this stage
+    lets manifests name what is not there."""
+    client = Client(cloud.registry, "admin/background/overtaken")
+    described = {"mediaType": "application/x", "size": 5, "digest": client.push_blob(b"layer")}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": described,
+        "layers": [],
+        "annotations": {"x": "x" * 300_000},
+    }
+    content, before = json.dumps(document).encode(), set(cloud.objects("manifests/"))
+    held = Fault(Kind.SLOW, "PutObject", nth=1, key="/manifests/", seconds=3)
+    with _fault(cloud, held), ThreadPoolExecutor(1) as thread:
+        pushing = thread.submit(client.send, "PUT", "manifests/v1", content, Content_Type=MANIFEST)
+        until(lambda: held.hits > 0, "nothing is stored")
+        expected(client.send("DELETE", f"blobs/{described['digest']}"), 202)
+        expected(pushing.result(60), 201)
+    assert client.send("GET", "manifests/v1").body == content
+    assert len(set(cloud.objects("manifests/")) - before) == 1
 
 
 def test_a_job_makes_the_key_that_tokens_are_signed_with(cloud: Cloud) -> None:

@@ -32,7 +32,7 @@ class Told:
     def count(self, what: str, number: int = 1) -> None:
         print(what, number, flush=True)
 
-    def checkpoint(self, cursor: str = "") -> None:
+    def checkpoint(self, cursor: str | None = None) -> None:
         """Goes on."""
 
 

@@ -86,6 +86,7 @@ class Cloud:
     def deploy(self, **parameters: str) -> None:
         """Again, with other parameters; the edge then knows what this deployment wrote into the key-value store."""
         self.deployment = deploy(self.account, self.packaged.template.parent, parameters, ARCHITECTURE)
+        self.rest()
         self.read_store()
 
     def read_store(self) -> None:

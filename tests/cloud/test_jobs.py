@@ -120,7 +120,7 @@ def test_the_rule_starts_the_function_which_makes_what_is_due(cloud: Cloud) -> N
     (cron,) = [item for item in cloud.items("crons") if item["sort"] == CRON]
     cloud.table().put_item(Item={**cron, "next_at": 1})
     with cloud.on_schedule():
-        until(lambda: len(made()) > len(before), "the rule starts nothing", seconds=90)
+        until(lambda: len(made()) > len(before), "the rule starts nothing", seconds=120)
     (job, *others) = made()
     assert others == before
     assert (job["createdBy"], job["attempts"], job["error"]) == ("", 1, "")

@@ -15,6 +15,7 @@ OUTPUTS: dict[str, Value] = {
     "FirstStart": {"Description": "The function that makes the first account", "Value": ref("EnsureAdminAlias")},
     "Bucket": {"Description": "The bucket of blobs", "Value": ref("Bucket")},
     "FailedAdoptions": {"Description": "The queue of adoptions that failed three times", "Value": ref("FailedAdoptions")},
+    "FailedRunJobs": {"Description": "The queue of starts of jobs that failed", "Value": ref("FailedRunJobs")},
     "Lanes": {
         "Description": "What the edge offers beside inline: none, direct, or direct,relay",
         "Value": chosen("HasEdge", EDGE_LANES, "none"),

@@ -53,7 +53,6 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (
             _TABLE,
             (
-                "dynamodb:ConditionCheckItem",
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
@@ -71,6 +70,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
             _TABLE,
             (
                 "dynamodb:BatchGetItem",
+                "dynamodb:ConditionCheckItem",
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
@@ -79,6 +79,7 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
             ),
         ),
         (_objects("data", "direct", "manifests", "proofs"), ("s3:DeleteObject",)),
+        (_objects("manifests"), ("s3:GetObject",)),
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket", "s3:ListBucketMultipartUploads")),
         (attribute("SigningKey", "Arn"), ("kms:GetPublicKey", "kms:Sign")),
@@ -91,8 +92,11 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
 }
 """What each of Chalice's functions calls by itself: the one place to correct when a function calls something else."""
 
-READS_OR_WRITES_CONTENT = (API, "adopt")
+READS_OR_WRITES_CONTENT = (API, "adopt", "run_jobs")
 """Functions on whose behalf S3 uses the content key."""
+
+TOLD_OF_FAILURES = {"adopt": "FailedAdoptions", "run_jobs": "FailedRunJobs"}
+"""Queues that Lambda itself tells what failed, in the function's name."""
 
 
 def resources(function: str) -> Resources:
@@ -102,8 +106,8 @@ def resources(function: str) -> Resources:
         statements.append(_through_s3())
     if function == API:
         statements.append(chosen("HasRelay", allowed(["secretsmanager:GetSecretValue"], attribute("RelaySecret", "Id"))))
-    if function == "adopt":  # Lambda itself tells the queue what failed, in the function's name
-        statements.append(allowed(["sqs:SendMessage"], attribute("FailedAdoptions", "Arn")))
+    if function in TOLD_OF_FAILURES:
+        statements.append(allowed(["sqs:SendMessage"], attribute(TOLD_OF_FAILURES[function], "Arn")))
     # AWS knows no resources for traces
     statements.append(chosen("HasTracing", allowed(["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")))
     return {f"{title(function)}Role": role(title(function), statements)}

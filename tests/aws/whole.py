@@ -200,15 +200,15 @@ class Whole:
 
 
 def named_in(table: Table) -> Mapping[str, str]:
-    """The keys that records name: of blobs with their digests, of large manifests likewise."""
+    """The keys that records name: of blobs with their digests, of large manifests likewise, removed ones among them."""
     named: dict[str, str] = {}
     cursor: str | None = None
     while True:
         walked = table.walk(cursor)
         for item in walked.items:
             kind, _, rest = item.key.sort.partition("/")
-            if kind == "blob" or (kind == "content" and "key" in item.attributes):
-                named[str(item.attributes["key"])] = rest or item.key.partition.partition("/")[2]
+            if kind == "blob" or (kind in {"content", "removed"} and "key" in item.attributes):
+                named[str(item.attributes["key"])] = rest.removeprefix("manifest/") or item.key.partition.partition("/")[2]
         if (cursor := walked.cursor) is None:
             return named
 

@@ -19,6 +19,9 @@ from tests.conformance.registry_process import RunningRegistry
 
 SECONDS = 120
 
+CONFIGURATION = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+"""Of each image."""
+
 
 class Refused(Exception):
     """An answer that was not the one the specification has for success."""
@@ -83,12 +86,11 @@ class Client:
 
     def push_image(self, tag: str, *layers: bytes) -> str:
         """The digest of the manifest."""
-        config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
         described = [_descriptor(LAYER, layer, self.push_blob(layer)) for layer in layers]
         document: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": _descriptor(CONFIG, config, self.push_blob(config)),
+            "config": _descriptor(CONFIG, CONFIGURATION, self.push_blob(CONFIGURATION)),
             "layers": described,
         }
         manifest = json.dumps(document).encode()

@@ -21,6 +21,7 @@ from typing import Any
 
 import boto3
 
+from chalicelib.aws.dynamo_table import DynamoTable
 from infra.deploy.account import Account
 from infra.deploy.deployment import Deployment, deploy
 from infra.local.distribution import ttls_of
@@ -44,6 +45,9 @@ SERVICES = (
 )  # fmt: skip
 RELAY_DOMAIN = "relay.slipway.test"
 """Named in the template only: the fronts know where the relay is."""
+
+NOTED = {"removed", "condemned", "untagged", "restorable"}
+"""Partitions of notes whose keys begin with a time."""
 
 SETTINGS = {"SparseManifests": "all", "RequestLog": "all", "RelayDomain": RELAY_DOMAIN}
 
@@ -82,6 +86,7 @@ class Cloud:
     def deploy(self, **parameters: str) -> None:
         """Again, with other parameters; the edge then knows what this deployment wrote into the key-value store."""
         self.deployment = deploy(self.account, self.packaged.template.parent, parameters, ARCHITECTURE)
+        self.rest()
         self.read_store()
 
     def read_store(self) -> None:
@@ -147,22 +152,112 @@ class Cloud:
 
     def items(self, beginning: str) -> list[dict[str, Any]]:
         """The table's items whose partition begins so."""
-        table = boto3.resource("dynamodb", **self.emulator.client_arguments()).Table(self.physical("Table"))
-        found: list[dict[str, Any]] = table.scan(ConsistentRead=True)["Items"]
-        return [each for each in found if str(each["partition"]).startswith(beginning)]
+        found: list[dict[str, Any]] = []
+        asked: dict[str, Any] = {"ConsistentRead": True}
+        table = self.table()
+        while True:
+            page = table.scan(**asked)
+            found += page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return [each for each in found if str(each["partition"]).startswith(beginning)]
+            asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def table(self) -> Any:  # noqa: ANN401  # there are no types of resources
+        return boto3.resource("dynamodb", **self.emulator.client_arguments()).Table(self.physical("Table"))
+
+    def records(self) -> DynamoTable:
+        """The same as the program sees it."""
+        emulator = self.emulator
+        credentials = (emulator.access_key, emulator.secret_key)
+        return DynamoTable(self.physical("Table"), region=emulator.region, endpoint=emulator.url, credentials=credentials)
 
     def unfinished(self) -> list[dict[str, Any]]:
         """The records of uploads that hold something, and neither were finished nor have ended."""
         return [each for each in self.items("upload/") if "account" in each and not each.keys() & {"digest", "ended"}]
 
-    # --------------------------------------------------------------------------------------------------------- functions
+    # -------------------------------------------------------------------------------------------------------------- jobs
 
-    def expire_uploads(self) -> dict[str, Any]:
-        """Make all uploads look old that nobody finished, and have them dropped: what the function answers."""
-        table = boto3.resource("dynamodb", **self.emulator.client_arguments()).Table(self.physical("Table"))
+    def make_job(self, kind: str, **parameters: int) -> str:
+        """An administrator asks for it: its id."""
+        asked = {"action": kind, "parameters": parameters}
+        return str(Administrator(self.registry).ask("POST", "/api/v0/jobs", asked)["id"])
+
+    def job(self, job: str) -> dict[str, Any]:
+        """What the API tells of it."""
+        told: dict[str, Any] = Administrator(self.registry).ask("GET", f"/api/v0/jobs/{job}")
+        return told
+
+    def log_of(self, job: str) -> list[str]:
+        """The lines of its log."""
+        told = Administrator(self.registry).ask("GET", f"/api/v0/jobs/{job}/logs?limit=100")
+        return [line["text"] for line in told["lines"]]
+
+    def tick(self) -> int:
+        """The scheduled function is started: how many jobs it worked on."""
+        return int(self.invoke("RunJobsAlias")["run"])
+
+    def run_job(self, kind: str, **parameters: int) -> dict[str, Any]:
+        """A job that is asked for and run by the scheduled function until it has ended: what the API then tells of it. Raises
+        AssertionError if it is not done."""
+        job = self.make_job(kind, **parameters)
+        until(lambda: self.tick() >= 0 and self.job(job)["status"] not in {"waiting", "running"}, f"{kind} does not end")
+        told = self.job(job)
+        assert told["status"] == "done", (told, self.log_of(job))
+        return told
+
+    @contextmanager
+    def on_schedule(self) -> Iterator[None]:
+        """The rule starts the function, which it does not otherwise: jobs would be run while a test looks away."""
+        self.client("events").enable_rule(Name=self.physical("RunJobsRule").rpartition("/")[2])
+        try:
+            yield
+        finally:
+            self.rest()
+
+    @contextmanager
+    def without_schedules(self) -> Iterator[None]:
+        """No job is made but those that somebody asks for."""
+        admin = Administrator(self.registry)
+        crons = admin.ask("GET", "/api/v0/crons")["crons"]
+        for cron in crons:
+            admin.ask("DELETE", f"/api/v0/crons/{cron['action']}")
+        try:
+            yield
+        finally:
+            for cron in crons:
+                admin.ask("PUT", f"/api/v0/crons/{cron['action']}", {"schedule": cron["defaultSchedule"]})
+
+    def rest(self) -> None:
+        """The rule starts the function no more."""
+        self.client("events").disable_rule(Name=self.physical("RunJobsRule").rpartition("/")[2])
+
+    def expire_uploads(self) -> dict[str, int]:
+        """Make all uploads look old that nobody finished, and have them dropped: what was counted."""
+        table = self.table()
         for item in self.unfinished():
             table.put_item(Item={**item, "expires_at": 1})
-        return self.invoke("ExpireUploadsAlias")
+        counts: dict[str, int] = self.run_job("expire-uploads")["counts"]
+        return counts
+
+    def pass_time(self, hours: float) -> None:
+        """What was condemned or removed was so much earlier, in the records and in the notes: the time of functions cannot be
+        moved. Nobody may be at work meanwhile."""
+        seconds, table = int(3600 * hours), self.table()
+        for item in self.items(""):
+            aged = {name: value - seconds if name in {"condemned_at", "removed_at"} else value for name, value in item.items()}
+            partition, sort = str(item["partition"]), str(item["sort"])
+            if partition in NOTED:
+                at, _, rest = sort.partition("/")
+                aged["sort"] = f"{int(at) - seconds:012d}/{rest}"
+            elif sort.startswith("removed/tag/"):
+                rest, _, at = sort.rpartition("/")
+                aged["sort"] = f"{rest}/{int(at) - seconds:012d}"
+            if aged != item:
+                table.put_item(Item=aged)
+            if aged["sort"] != sort:
+                table.delete_item(Key={"partition": partition, "sort": sort})
+
+    # --------------------------------------------------------------------------------------------------------- functions
 
     def invoke(self, alias: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the function behind a template's alias answers to an event, by default a schedule's. Raises AssertionError if it
@@ -249,6 +344,7 @@ def deployed(folder: Path, **parameters: str) -> Iterator[Cloud]:
         cloud.read_store()
         if "relay" in made.lanes.split(","):
             cloud.start_relay()
+        cloud.rest()
         cloud.defaults.update(Administrator(registry).ask("GET", SETTINGS_PATH))
         Administrator(registry).let_pushes_create()
         yield cloud

@@ -73,5 +73,7 @@ def test_a_deleted_repository_is_gone_with_all_in_it(robot: RunningRegistry, clo
     assert refused(Administrator(robot), "DELETE", f"/api/v0/repositories/{NAME}") == 403
     admin.ask("DELETE", f"/api/v0/repositories/{NAME}")
     assert refused(admin, "GET", f"/api/v0/repositories/{NAME}") == 404
-    assert cloud.invoke("ExpireUploadsAlias")["records"] > 0
+    assert cloud.run_job("collect-garbage")["counts"]["records"] > 0
+    cloud.pass_time(hours=2)  # for so long it is looked whether somebody was still at it
+    assert "records" not in cloud.run_job("collect-garbage")["counts"]
     assert cloud.items("removed") == []

@@ -8,16 +8,17 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 
-import boto3
 import pytest
 
 from chalicelib.registry.leftovers import GRACE
 from chalicelib.registry.proofs import AT_ONCE
 from infra.rotation.store import KEY
 from infra.stack import rotation
+from tests.clients.images import MANIFEST
 from tests.cloud.client import Client, digest_of, expected
 from tests.cloud.faults import Fault, Kind
 from tests.cloud.stage import Cloud, stored_event, until
@@ -119,11 +120,11 @@ def test_what_nobody_adopted_is_swept(cloud: Cloud) -> None:
     s3, bucket, before = cloud.client("s3"), cloud.deployment.bucket, set(cloud.objects())
     upload = f"{int(time.time()) - GRACE - 600:08x}{'0' * 24}"
     left = {f"data/{upload}/1", f"direct/nobody/{digest_of(b'x')}/{upload}", f"proofs/{'0' * 32}"}
-    with cloud.late_events(0), _fault(cloud, Fault(Kind.AGED, agent="sweep_storage", seconds=GRACE + 600)):
+    with cloud.late_events(0), _fault(cloud, Fault(Kind.AGED, agent="run_jobs", seconds=GRACE + 600)):
         for key in left:
             s3.put_object(Bucket=bucket, Key=key, Body=b"left", ChecksumAlgorithm="SHA256")  # whose event nobody is told
         s3.create_multipart_upload(Bucket=bucket, Key=f"data/{upload}/2")
-        swept = cloud.invoke("SweepStorageAlias")
+        swept = cloud.run_job("sweep-staging")["counts"]
     assert set(cloud.objects()) & left == set()
     assert cloud.multipart_uploads() == []
     assert sum(swept.values()) >= len(left) + 1, swept
@@ -131,21 +132,50 @@ def test_what_nobody_adopted_is_swept(cloud: Cloud) -> None:
     assert client.pull_image("v1") == pushed
 
 
-def test_a_schedule_makes_the_key_that_tokens_are_signed_with(cloud: Cloud) -> None:
+def test_a_large_manifest_that_is_overtaken_is_stored_once(cloud: Cloud) -> None:
+    """While its bytes are on their way to S3 its layer is deleted. They are dropped, and stored anew without it, as this stage
+    lets manifests name what is not there."""
+    client = Client(cloud.registry, "admin/background/overtaken")
+    described = {"mediaType": "application/x", "size": 5, "digest": client.push_blob(b"layer")}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": described,
+        "layers": [],
+        "annotations": {"x": "x" * 300_000},
+    }
+    content, before = json.dumps(document).encode(), set(cloud.objects("manifests/"))
+    held = Fault(Kind.SLOW, "PutObject", nth=1, key="/manifests/", seconds=3)
+    with _fault(cloud, held), ThreadPoolExecutor(1) as thread:
+        pushing = thread.submit(client.send, "PUT", "manifests/v1", content, Content_Type=MANIFEST)
+        until(lambda: held.hits > 0, "nothing is stored")
+        expected(client.send("DELETE", f"blobs/{described['digest']}"), 202)
+        expected(pushing.result(60), 201)
+    assert client.send("GET", "manifests/v1").body == content
+    assert len(set(cloud.objects("manifests/")) - before) == 1
+
+
+def test_a_job_makes_the_key_that_tokens_are_signed_with(cloud: Cloud) -> None:
     """The one that is there is hidden meanwhile, since the next is due in weeks."""
-    table = boto3.resource("dynamodb", **cloud.emulator.client_arguments()).Table(cloud.physical("Table"))
+    table = cloud.table()
     present = [each for each in cloud.items("keys/") if str(each["sort"]).startswith("key/")]
     for item in present:
         table.delete_item(Key={name: item[name] for name in ("partition", "sort")})
     try:
-        made = cloud.invoke("RotateKeysAlias")
-        assert len(made["keys"]) == 1
-        assert set(made["keys"]).isdisjoint(str(item["kid"]) for item in present)
-        assert cloud.invoke("RotateKeysAlias") == made
+        made = _rotated(cloud)
+        assert len(made) == 1
+        assert made.isdisjoint(str(item["kid"]) for item in present)
+        assert _rotated(cloud) == made
     finally:
         for item in present:
             table.put_item(Item=item)
-    assert cloud.invoke("RotateKeysAlias")["keys"] == [str(item["kid"]) for item in present]
+    assert _rotated(cloud) == {str(item["kid"]) for item in present}
+
+
+def _rotated(cloud: Cloud) -> set[str]:
+    """The ids of the keys that there are when the job is done, as its log has them."""
+    (line,) = cloud.log_of(cloud.run_job("rotate-keys")["id"])
+    return set(line.removeprefix("keys: ").split(", "))
 
 
 def test_the_key_of_upload_states_is_replaced(cloud: Cloud) -> None:

@@ -7,7 +7,6 @@ import random
 import urllib.request
 from typing import Any
 
-import boto3
 import pytest
 
 from tests.cloud.client import Client, digest_of, expected, sent
@@ -87,8 +86,7 @@ def test_what_was_given_up_is_dropped(cloud: Cloud) -> None:
     """An upload is made to look old in the table, and a push to have been interrupted: their time is too long to wait."""
     client = Client(cloud.registry, "admin/given-up")
     location = client.append(client.begin(), b"half a layer")
-    table = boto3.resource("dynamodb", **cloud.emulator.client_arguments()).Table(cloud.physical("Table"))
-    table.put_item(Item={"partition": "pending", "sort": f"{1:012d}/nobody/{digest_of(b'')}"})
+    cloud.table().put_item(Item={"partition": "pending", "sort": f"{1:012d}/nobody/{digest_of(b'')}"})
     dropped = cloud.expire_uploads()
     assert dropped["uploads"] >= 1
     assert dropped["pushes"] == 1

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.aws.dynamo_table import DynamoTable
 from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
@@ -408,11 +407,9 @@ def stage() -> Iterator[Cloud]:
 def swept(stage: Cloud) -> None:
     """Two days later just what records name is there, and right."""
     stage.services.faults.clear()
-    emulator, bucket = stage.emulator, stage.deployment.bucket
-    credentials = (emulator.access_key, emulator.secret_key)
-    table = DynamoTable(stage.physical("Table"), region=emulator.region, endpoint=emulator.url, credentials=credentials)
+    table = stage.records()
     until(lambda: set(stage.objects("direct/")) <= set(named_in(table)), "an event was lost")
-    place = S3Bucket(bucket, RunningClock(), environment=emulator.environment())
+    place = S3Bucket(stage.deployment.bucket, RunningClock(), environment=stage.emulator.environment())
     store = S3Blobs(place)
     sweep(table, store, S3Multipart(place))
     there = named_in(table)

@@ -174,6 +174,15 @@ def test_everybody_calls_an_alias() -> None:
         assert "SourceArn" in permission["Properties"]
 
 
+def test_a_start_that_failed_is_not_repeated_but_kept() -> None:
+    retries = properties("RunJobsRetries")
+    assert (retries["Qualifier"], retries["MaximumRetryAttempts"], retries["MaximumEventAgeInSeconds"]) == ("live", 0, 60)
+    queue = {"Fn::GetAtt": ["FailedRunJobs", "Arn"]}
+    assert retries["DestinationConfig"]["OnFailure"]["Destination"] == queue
+    statements = properties("RunJobsRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    assert [each["Resource"] for each in statements if each.get("Action") == ["sqs:SendMessage"]] == [queue]
+
+
 def test_a_version_is_published_whenever_a_function_differs() -> None:
     """CloudFormation makes another version when its description changes, so that names all a function is made of."""
     one, other = declarations("dev"), declarations("prod")

@@ -42,9 +42,11 @@ def promises(deeds: Iterable[Deed]) -> Promises:
     drops = by_kind.get(DROP, [])
 
     def undone(deed: Deed, *kinds: str) -> bool:
-        """May it have been undone since, by one of these?"""
+        """May it have been undone since, by one of these? A repository's name is remembered for some seconds, and for so long
+        what is told of one that was deleted is told in vain: all of this happens in less."""
         others = [other for kind in kinds for other in by_kind.get(kind, ()) if other.subject == deed.subject]
-        others += [other for other in drops if other.subject[0] == deed.subject[0]]
+        if any(drop.may_count and drop.subject[0] == deed.subject[0] for drop in drops):
+            return True
         return any(other is not deed and other.may_count and other.ended >= deed.began for other in others)
 
     def standing(kinds: tuple[str, ...], *undoing: str) -> frozenset[tuple[str, str]]:
@@ -71,7 +73,8 @@ def _tags(by_kind: Mapping[str, list[Deed]], drops: list[Deed]) -> frozenset[tup
             others = [other for other in stores if other.subject[0] == name and tag in other.tags]
             others += [other for other in by_kind.get(UNTAG, ()) if other.subject == (name, tag)]
             others += [other for other in by_kind.get(REMOVE, ()) if other.subject == deed.subject]
-            others += [other for other in drops if other.subject[0] == name]
+            if any(drop.may_count and drop.subject[0] == name for drop in drops):
+                continue
             if not any(other is not deed and other.may_count and other.ended >= deed.began for other in others):
                 found.add((name, tag, deed.subject[1]))
     return frozenset(found)
@@ -181,14 +184,15 @@ class Judge:
 
     # ---------------------------------------------------------------------------------------------------------- in the end
 
-    def end(self, process: Process, state: State, promised: Promises, *, is_skewed: bool) -> list[str]:
-        """Let time pass, and the registry work alone: what that breaks, and what it leaves. The process works on the state."""
+    def end(self, process: Process, state: State, promised: Promises, skew: timedelta) -> list[str]:
+        """Let time pass, and the registry work alone: what that breaks, and what it leaves. The process works on the state.
+        ``skew``: how far ahead a clock was; where one was wrong no grace is promised."""
         found: list[str] = []
         start = process.clock.moment
         process.clock.moment = start + GRACE - timedelta(seconds=1)
         process.maintain()
         found += [f"within the grace: {each}" for each in self.wrong(state)]
-        if not is_skewed:
+        if not skew:
             found += [f"within the grace: {each}" for each in self.unkept(state, promised)]
         before: object = None
         while not found:
@@ -196,10 +200,10 @@ class Judge:
             process.maintain()
             found += [f"in the end: {each}" for each in self.wrong(state)]
             now = (dict(state.items), dict(state.objects))
-            if now == before and process.clock.moment > start + _LONGEST:
+            if now == before and process.clock.moment > start + skew + _LONGEST:
                 break
             before = now
-            if process.clock.moment > start + 3 * _LONGEST:
+            if process.clock.moment > start + skew + 3 * _LONGEST:
                 found.append("it does not come to rest")
         return found or [f"left in the end: {each}" for each in self.left(state, process.seconds())]
 

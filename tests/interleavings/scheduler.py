@@ -16,7 +16,8 @@ in what is tried there later, until a step comes that depends on its own. Every 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +25,9 @@ from typing import Generic, Protocol, TypeVar
 from chalicelib.registry.ports import Key
 
 NOTHING: frozenset[Key] = frozenset()
+
+_LONG = re.compile(r"(?:sha256:|0{16,})([0-9a-f]{1,6})[0-9a-f]*")
+"""Digests and ids, of which the beginning tells enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Step:
         reads = sorted(f"{key.partition} {key.sort}" for key in self.touched - self.writes)
         reads += [f"{each.partition} {each.prefix}*" + (f" beyond {each.after}" if each.after else "") for each in self.ranges]
         writes = sorted(f"{key.partition} {key.sort}" for key in self.writes)
-        return f"{self.call}" + (f" reads {reads}" if reads else "") + (f" writes {writes}" if writes else "")
+        shown = [self.call, *(["reads", ", ".join(reads)] if reads else []), *(["writes", ", ".join(writes)] if writes else [])]
+        return _LONG.sub(r"\1", " ".join(shown))
 
 
 def dependent(one: Step, other: Step) -> bool:
@@ -121,6 +126,7 @@ class Walk(Generic[AnyRun]):
     run: AnyRun
     choices: tuple[int, ...]
     outcome: Outcome
+    trace: int = 0
 
 
 @dataclass
@@ -143,9 +149,14 @@ class Explorer(Generic[AnyRun]):
             if outcome is Outcome.REDUNDANT:
                 self.redundant += 1
             else:
-                yield Walk(run, choices, outcome)
+                yield Walk(run, choices, outcome, self.trace if self.reduction is Reduction.SOURCE else 0)
             if not self._turn():
                 return
+
+    @property
+    def trace(self) -> int:
+        """One number for all orders of the trace that was walked last; see ``TraceHash``."""
+        return _trace_of((frame.chosen, frame.before) for frame in self._stack)
 
     def _turn(self) -> bool:
         """Go back to the last point where somebody else is to be tried; False if there is none."""
@@ -295,27 +306,36 @@ def wander(make: Callable[[], AnyRun], chance: random.Random, number: int, longe
         run.stop()
         if (value := trace.value) not in known:
             known.add(value)
-            yield Walk(run, tuple(choices), Outcome.ENDLESS if alive else Outcome.COMPLETE)
+            yield Walk(run, tuple(choices), Outcome.ENDLESS if alive else Outcome.COMPLETE, value)
 
 
 class TraceHash:
-    """One number for all orders of a trace: that of which step happened before which."""
+    """One number for all orders of a trace: that of which steps happened before which."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[int, Step, int, int]] = []
-        self._done: dict[int, int] = {}
+        self._steps: list[tuple[int, Step, int]] = []
 
     def add(self, actor: int, step: Step) -> None:
         """The next step of the order."""
-        before, direct = 0, []
+        before = 0
         for index in range(len(self._steps) - 1, -1, -1):
-            who, earlier, its_before, identity = self._steps[index]
+            who, earlier, its_before = self._steps[index]
             if not before >> index & 1 and (who == actor or dependent(earlier, step)):
                 before |= 1 << index | its_before
-                direct.append(identity)
-        number = self._done[actor] = self._done.get(actor, 0) + 1
-        self._steps.append((actor, step, before, hash((actor, number, tuple(sorted(direct))))))
+        self._steps.append((actor, step, before))
 
     @property
     def value(self) -> int:
-        return hash(tuple(sorted(identity for _, _, _, identity in self._steps)))
+        return _trace_of((actor, before) for actor, _, before in self._steps)
+
+
+def _trace_of(order: Iterable[tuple[int, int]]) -> int:
+    """The steps of an order, each known by its caller, its number there, and how many of each caller's came before it."""
+    mine: dict[int, int] = {}
+    steps = []
+    for index, (actor, before) in enumerate(order):
+        counts = tuple((before & bits).bit_count() for _, bits in sorted(mine.items()) if before & bits)
+        who = sum(1 << other for other, bits in mine.items() if before & bits)
+        steps.append((actor, mine.get(actor, 0).bit_count(), who, counts))
+        mine[actor] = mine.get(actor, 0) | 1 << index
+    return hash(tuple(sorted(steps)))

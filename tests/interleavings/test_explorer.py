@@ -201,6 +201,8 @@ def test_what_is_left_out_ends_as_what_is_not(seed: int) -> None:
         found = [walk.run.trace.value for walk in some]
         assert len(found) == len(set(found))
         assert set(found) == traces
+        if reduction is Reduction.SOURCE:
+            assert [walk.trace for walk in some] == found
 
 
 def test_the_reduction_begins_little_in_vain() -> None:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.registry.garbage import Garbage
+    from chalicelib.registry.trash import Trash
     from chalicelib.wire.management.services import Management
 
 
@@ -324,7 +326,7 @@ def management() -> Management:
 
 @cache
 def blobs() -> Blobs:
-    return Blobs(table(), blob_store(), repositories())
+    return Blobs(table(), blob_store(), repositories(), clock())
 
 
 @cache
@@ -372,7 +374,7 @@ def registry() -> Registry:
             sparse=settings().sparse,
             adoption=adoption() if cloud else None,
         ),
-        removals=Removals(table(), blob_store(), repositories(), images, events()),
+        removals=Removals(table(), repositories(), events(), clock()),
         referrers=Referrers(table(), repositories(), images),
         accounts=accounts(),
         rights=rights(),
@@ -383,6 +385,30 @@ def registry() -> Registry:
         parts_relay=PartsRelay(records, blob_store(), parts) if parts else None,
         attests=partial(_attests, cloud.relay_secret) if cloud and cloud.relay_secret else nobody_attests,
         warning=large_bodies_warning(cloud.lanes) if cloud else "",
+    )
+
+
+@cache
+def trash() -> Trash:
+    from chalicelib.registry.trash import Trash
+
+    parts = registry()
+    return Trash(table(), configuration=configuration(), repositories=repositories(), images=parts.images, pushes=parts.pushes)
+
+
+@cache
+def garbage() -> Garbage:
+    from chalicelib.registry.expiry import Expiry
+    from chalicelib.registry.garbage import Garbage
+
+    parts = registry()
+    return Garbage(
+        table(),
+        blob_store(),
+        clock(),
+        configuration=configuration(),
+        removals=parts.removals,
+        expiry=Expiry(table(), clock(), parts.images),
     )
 
 

@@ -19,9 +19,11 @@ from chalicelib.registry.events import Events
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.ports import Attributes, Key, Table
+from chalicelib.registry.remains import Remains
 from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description, Repositories, Repository
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Team, Teams
+from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable
 from tests.plain_hasher import PlainHasher
@@ -50,6 +52,12 @@ class Company:
 
     def another(self) -> Company:
         return Company(self.store, self.clock)
+
+    def clear(self) -> dict[str, int]:
+        """Clear away what deleted repositories left; how much of what."""
+        counts = Counts()
+        Remains(self.table, self.clock).clear(counts)
+        return counts.counted
 
     def user(self, name: str, *, is_admin: bool = False) -> Account:
         return self.accounts.create_user(name, PASSWORD, is_admin=is_admin)

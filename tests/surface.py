@@ -32,7 +32,9 @@ from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
+from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.federation import Federation, TrustRules
+from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
@@ -49,6 +51,7 @@ from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
+from chalicelib.registry.trash import Trash
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry
@@ -87,7 +90,7 @@ def registry_on(
     records = UploadRecords(table, clock)
     proofs = None if background is None else Proofs(table, clock, background)
     repositories = Repositories(table, clock)
-    blobs = Blobs(table, store, repositories)
+    blobs = Blobs(table, store, repositories, clock)
     images = Images(table, store, repositories)
     accounts = accounts or Accounts(table, PlainHasher(), clock)
     rights = Rights(table, Organizations(table, accounts))
@@ -107,7 +110,7 @@ def registry_on(
             sparse=sparse,
             adoption=Adoption(store, blobs, repositories, clock),
         ),
-        removals=Removals(table, store, repositories, images, events),
+        removals=Removals(table, repositories, events, clock),
         referrers=Referrers(table, repositories, images),
         accounts=accounts,
         rights=rights,
@@ -152,6 +155,23 @@ class Surface:
             background=self.background,
             warning=self.warning,
             accounts=self.accounts,
+        )
+        parts = self.registry
+        choices = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
+        self.trash = Trash(
+            self.table,
+            configuration=choices,
+            repositories=parts.repositories,
+            images=parts.images,
+            pushes=parts.pushes,
+        )
+        self.garbage = Garbage(
+            self.table,
+            self.store,
+            self.clock,
+            configuration=choices,
+            removals=parts.removals,
+            expiry=Expiry(self.table, self.clock, parts.images),
         )
         ring = KeyRing(self.table, self.signer, self.clock)
         self.tokens = Tokens(

@@ -10,13 +10,11 @@ _AT_ONCE = 1_000
 
 
 def expire_uploads(_event: Any, _context: Any = None) -> dict[str, int]:  # noqa: ANN401  # whatever the scheduler sends
-    """Drop uploads that were given up, pushes that were interrupted, and the records of repositories that were deleted; answer
-    how many."""
+    """Drop uploads that were given up, and pushes that were interrupted; answer how many."""
     registry = wiring.registry()
     return {
         "uploads": registry.uploads.sweep(_AT_ONCE),
         "pushes": registry.pushes.sweep(_AT_ONCE),
-        "records": registry.repositories.clear(_AT_ONCE),
     }
 
 

@@ -137,5 +137,5 @@ class Adoption:
         return arrival if self._blobs.find(repository, digest) is None else Arrival.ADOPTED
 
 
-_LINKS = 2
+_LINKS = 3
 """The last of the writes by which ``Blobs.adopt`` links: what comes after is the caller's."""

@@ -12,15 +12,17 @@ from functools import partial
 from typing import TypeAlias
 
 from chalicelib.registry.attempts import retried
+from chalicelib.registry.condemned import Link, condemn, condemnation, is_young, note, seconds, unlink
 from chalicelib.registry.errors import BlobReferenced, BlobUnknown
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.needs import Needs, standing
 from chalicelib.registry.ports import (
     Absent,
     Attributes,
     BlobStore,
     Check,
+    Clock,
     ConditionFailed,
-    Delete,
     Equals,
     Put,
     Shown,
@@ -29,16 +31,17 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import (
+    CONDEMNED_AT,
     REFERENCED,
     REVISION,
     blob_key,
     contents,
+    fresh_revision,
     holder_key,
     is_pending,
     last_segment,
     link_key,
     manifest_key,
-    needed_blob_key,
     number,
     repository_key,
     text,
@@ -56,7 +59,8 @@ the blob: so they are few, and who is not lucky uploads it."""
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link.
+    """A blob that a repository holds: ``size`` in bytes, ``key`` in the BlobStore, ``revision`` of the link; since when nothing
+    needs it, None if something does.
 
     ``is_referenced``: it is known that a manifest of the repository has named it (``Blobs.is_referenced`` finds out). Until
     then it is the pushers' own business: a layer whose image was refused, or never came, is not to be read by others.
@@ -68,15 +72,18 @@ class Blob:
     key: str
     revision: int
     is_referenced: bool
+    condemned_at: int | None = None
 
 
 class Blobs:
     """The blobs of all repositories."""
 
-    def __init__(self, table: Table, store: BlobStore, repositories: Repositories) -> None:
+    def __init__(self, table: Table, store: BlobStore, repositories: Repositories, clock: Clock) -> None:
         self._table = table
         self._store = store
         self._repositories = repositories
+        self._clock = clock
+        self._needs = Needs(table)
 
     def get(self, name: RepositoryName, digest: Digest) -> Blob:
         """A blob as it is pulled; one read. Raises NameUnknown, BlobUnknown."""
@@ -139,22 +146,25 @@ class Blobs:
         that is returned says which key counts. One call of the table for bytes that are new, which most are. Raises Conflict
         or ConditionFailed when others were at it.
         """
-        new = Put(blob_key(digest), {"key": key, "size": size}, Absent())
+        new = Put(blob_key(digest), {"key": key, "size": size, REVISION: fresh_revision()}, Absent())
         try:
-            self._table.transact([new, *_link(repository, name, digest, key, size), *also])
+            self._table.transact([new, *self._link(repository, name, digest, key, size), *also])
         except ConditionFailed as known:
             if known.failed != (0,):
                 raise
             record = self._table.get(blob_key(digest))
             if record is None:
                 raise
-            kept, condition = text(record, "key"), Equals("key", text(record, "key"))
-            same: Write = Check(blob_key(digest), condition)
-            if kept != key and self._store.stat(kept) is None:
-                same = Update(blob_key(digest), set={"key": key}, condition=condition)  # whoever has lost bytes again heals it
-            else:
-                key = kept
-            self._table.transact([same, *_link(repository, name, digest, key, size), *also])
+            kept = text(record, "key")
+            if kept == key or self._store.stat(kept) is not None:
+                key = kept  # else the registry had lost the bytes, and whoever has them again heals that
+            same = Update(
+                blob_key(digest),
+                set={"key": key, REVISION: fresh_revision()},
+                remove=(CONDEMNED_AT,),
+                condition=Equals("key", kept),
+            )
+            self._table.transact([same, *self._link(repository, name, digest, key, size), *also])
         return Blob(repository, digest, size, key, 0, is_referenced=False)
 
     def mount(self, repository: Repository, digest: Digest, source: RepositoryName, may: MayMount) -> Blob | None:
@@ -173,47 +183,64 @@ class Blobs:
                 return blob
         return None
 
+    def _link(self, repository: str, name: RepositoryName, digest: Digest, key: str, size: int) -> list[Write]:
+        """The link, which nothing needs yet, and its index item. Linking again gives it time again."""
+        link, now = Link(repository, digest), seconds(self._clock)
+        return [
+            Update(link.key, set={"key": key, "size": size, **condemnation(now)}),
+            Put(holder_key(digest, repository), {"name": str(name)}),
+            note(now, link),
+        ]
+
     def _mount(self, repository: Repository, digest: Digest, source: Repository, may: MayMount) -> Blob | None:
         blob = self.find(source.id, digest)
         if blob is None or not may(source, blob):
             return None
         if repository.id == source.id:
-            return blob
+            return self.keep(blob)
         still_there = Check(link_key(source.id, digest), Equals("key", blob.key))
-        self._table.transact([still_there, *_link(repository.id, repository.name, digest, blob.key, blob.size)])
+        self._table.transact([still_there, *self._link(repository.id, repository.name, digest, blob.key, blob.size)])
         return blob
+
+    def keep(self, blob: Blob) -> Blob:
+        """Have a blob whose pusher is told that it is there outlive the grace from now on. Nothing is written for one that
+        something needs, or that is young enough. Raises BlobUnknown if it went meanwhile; Busy."""
+
+        def renew() -> Blob:
+            current = self.find(blob.repository, blob.digest)
+            if current is None:
+                raise BlobUnknown(str(blob.digest))
+            if current.condemned_at is not None and not is_young(current.condemned_at, now):
+                same = Equals(REVISION, current.revision)
+                self._table.transact(condemn(Link(blob.repository, blob.digest), now, same))
+            return current
+
+        now = seconds(self._clock)
+        return blob if blob.condemned_at is None or is_young(blob.condemned_at, now) else retried(renew)
 
     def delete(self, name: RepositoryName, digest: Digest) -> None:
         """Take a blob out of a repository, at once. Raises NameUnknown, BlobUnknown, BlobReferenced, Busy."""
         repository = self._repositories.get(name)
 
-        def unlink() -> None:
+        def remove() -> None:
             blob = self.find(repository.id, digest)
             if blob is None:
                 raise BlobUnknown(str(digest))
-            self._refuse_if_needed(repository.id, digest)
+            if needing := standing(self._needs.of_blob(repository.id, digest)):
+                raise BlobReferenced(str(digest), str(needing))
             unchanged = Equals(REVISION, blob.revision)
-            self._table.transact(
-                [Delete(link_key(repository.id, digest), unchanged), Delete(holder_key(digest, repository.id))]
-            )
+            self._table.transact(unlink(Link(repository.id, digest), seconds(self._clock), unchanged))
 
-        retried(unlink)
-
-    def _refuse_if_needed(self, repository: str, digest: Digest) -> None:
-        """An index item whose manifest is gone is what an interrupted delete left; it is cleared on the way."""
-        for item in self._table.query(contents(repository), prefix=f"needed/blob/{digest}/"):
-            manifest = Digest.parse(last_segment(item.key.sort))
-            if self._table.get(manifest_key(repository, manifest)) is not None:
-                raise BlobReferenced(str(digest), str(manifest))
-            gone = Check(manifest_key(repository, manifest), Absent())
-            self._table.transact([gone, Delete(needed_blob_key(repository, digest, manifest))])
+        retried(remove)
 
 
 def _blob(repository: str, digest: Digest, link: Attributes) -> Blob:
-    return Blob(repository, digest, number(link, "size"), text(link, "key"), number(link, REVISION), REFERENCED in link)
-
-
-def _link(repository: str, name: RepositoryName, digest: Digest, key: str, size: int) -> list[Write]:
-    """The link and its index item. Linking again changes nothing that counts, but raises the revision."""
-    link = Update(link_key(repository, digest), set={"key": key, "size": size}, add={REVISION: 1})
-    return [link, Put(holder_key(digest, repository), {"name": str(name)})]
+    return Blob(
+        repository,
+        digest,
+        number(link, "size"),
+        text(link, "key"),
+        number(link, REVISION),
+        REFERENCED in link,
+        number(link, CONDEMNED_AT) if CONDEMNED_AT in link else None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import RequestInvalid, VersionMismatch
@@ -13,17 +13,32 @@ KEY = Key("configuration", "settings")
 
 LONGEST_RETENTION = 3_650
 
+LONGEST_GRACE = 720
+
 _REMEMBERED_SECONDS = 5
 
-_CREATE, _DAYS = "create_repository_on_push", "event_retention_days"
+_CREATE = "create_repository_on_push"
+
+
+BOUNDS = {
+    "event_retention_days": (1, LONGEST_RETENTION),
+    "grace_hours": (1, LONGEST_GRACE),
+    "restorable_days": (0, LONGEST_RETENTION),
+    "untagged_days": (0, LONGEST_RETENTION),
+}
+"""What may be chosen of each number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The settings: whether a push makes the repository that is not there, and for how many days events are kept."""
+    """The settings: whether a push makes the repository that is not there, for how many days events are kept, for how many
+    hours what nothing needs, for how many days what was removed, and for how many untagged manifests (0: for ever)."""
 
     create_repository_on_push: bool
     event_retention_days: int = 90
+    grace_hours: int = 24
+    restorable_days: int = 7
+    untagged_days: int = 0
     version: int = 0
 
 
@@ -62,19 +77,13 @@ class Configuration:
         self._remembered = (self._clock.now().timestamp(), choices)
         return choices
 
-    def change(
-        self,
-        *,
-        create_repository_on_push: bool | None = None,
-        event_retention_days: int | None = None,
-        version: int | None = None,
-    ) -> Choices:
-        """Choose; None leaves a setting as it is. ``version`` is the one that the record must have. Raises RequestInvalid,
+    def change(self, *, version: int | None = None, **chosen: bool | int) -> Choices:
+        """Choose, by the names of ``Choices``. ``version`` is the one that the record must have. Raises RequestInvalid,
         VersionMismatch, Busy."""
-        if event_retention_days is not None and not 1 <= event_retention_days <= LONGEST_RETENTION:
-            raise RequestInvalid(f"events are kept for 1 to {LONGEST_RETENTION} days")
-        fields = {_CREATE: create_repository_on_push, _DAYS: event_retention_days}
-        chosen: Attributes = {name: value for name, value in fields.items() if value is not None}
+        for name, value in chosen.items():
+            least, most = BOUNDS.get(name, (0, 1))
+            if not least <= value <= most:
+                raise RequestInvalid(f"{name.replace('_', ' ')}: {least} to {most}")
 
         def write() -> Choices:
             now = self.read()
@@ -88,8 +97,6 @@ class Configuration:
 
 
 def _choices(attributes: Attributes, default: Choices) -> Choices:
-    return Choices(
-        flag(attributes, _CREATE) if _CREATE in attributes else default.create_repository_on_push,
-        number(attributes, _DAYS) if _DAYS in attributes else default.event_retention_days,
-        version_of(attributes),
-    )
+    chosen = {name: number(attributes, name) for name in BOUNDS if name in attributes}
+    create = flag(attributes, _CREATE) if _CREATE in attributes else default.create_repository_on_push
+    return replace(default, create_repository_on_push=create, version=version_of(attributes), **chosen)

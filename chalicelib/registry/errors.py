@@ -165,6 +165,20 @@ class BlobReferenced(RegistryError):
         super().__init__(digest=digest, manifest=manifest)
 
 
+class NotRestorable(RegistryError):
+    message = "nothing of that name was removed, or it was too long ago"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference=reference)
+
+
+class TagExists(RegistryError):
+    message = "there is a tag of this name; delete it first, or restore the manifest by its digest"
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(tag=tag)
+
+
 class ManifestUnknown(RegistryError):
     message = "no such manifest in this repository"
 

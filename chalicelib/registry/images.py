@@ -10,7 +10,17 @@ from threading import Lock
 from chalicelib.registry.errors import ManifestUnknown
 from chalicelib.registry.names import Digest, Reference, RepositoryName, Tag
 from chalicelib.registry.ports import Attributes, BlobMissing, BlobStore, Table
-from chalicelib.registry.records import content_key, contents, is_pending, last_segment, manifest_key, number, tag_key, text
+from chalicelib.registry.records import (
+    CONDEMNED_AT,
+    content_key,
+    contents,
+    is_pending,
+    last_segment,
+    manifest_key,
+    number,
+    tag_key,
+    text,
+)
 from chalicelib.registry.repositories import Repositories
 
 _REMEMBERED_BYTES = 16 * 1024 * 1024
@@ -19,12 +29,14 @@ _REMEMBERED_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A manifest that a repository holds, ``size`` in bytes; ``repository`` is the id."""
+    """A manifest that a repository holds, ``size`` in bytes; ``repository`` is the id. Since when nothing needs it, None if
+    something does, or that was not looked at."""
 
     repository: str
     digest: Digest
     media_type: str
     size: int
+    condemned_at: int | None = None
 
 
 class Images:
@@ -84,14 +96,18 @@ class Images:
         attributes = self._table.get(content_key(image.repository, image.digest))
         if attributes is None:
             raise ManifestUnknown(str(image.digest))
+        try:
+            return self.stored(attributes)
+        except BlobMissing:
+            raise ManifestUnknown(str(image.digest), "the registry has lost this manifest's bytes; push it again") from None
+
+    def stored(self, attributes: Attributes) -> bytes:
+        """The bytes of a record that has them, or their key in the store. Raises BlobMissing."""
         content = attributes.get("content")
         if isinstance(content, bytes):
             return content
-        try:
-            with self._store.open(text(attributes, "key")) as stream:
-                return stream.read()
-        except BlobMissing:
-            raise ManifestUnknown(str(image.digest), "the registry has lost this manifest's bytes; push it again") from None
+        with self._store.open(text(attributes, "key")) as stream:
+            return stream.read()
 
     def tags(self, name: RepositoryName, after: str, limit: int) -> Sequence[Tag]:
         """Up to ``limit`` tags beyond ``after`` ("" for the first), in ASCII order. Raises NameUnknown."""
@@ -101,7 +117,8 @@ class Images:
 
 
 def _image(repository: str, digest: Digest, attributes: Attributes) -> Image:
-    return Image(repository, digest, text(attributes, "media_type"), number(attributes, "size"))
+    condemned_at = number(attributes, CONDEMNED_AT) if CONDEMNED_AT in attributes else None
+    return Image(repository, digest, text(attributes, "media_type"), number(attributes, "size"), condemned_at)
 
 
 class _Recent:

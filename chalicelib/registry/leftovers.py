@@ -30,7 +30,7 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import blob_key, content_key, direct_key, text
+from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, text
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
@@ -118,8 +118,11 @@ class Leftovers:
             digest, slash, _ = rest.partition("/")
             if not slash:
                 continue  # what an earlier version kept there
-            content = self._table.get(content_key(repository, Digest.parse(digest)))
-            if content is None or content.get("key") != stored.key:
+            parsed = Digest.parse(digest)
+            # One after the other, in the order in which a removal takes the bytes from the one to the other.
+            content = self._table.get(content_key(repository, parsed)) or {}
+            removed = self._table.get(removed_manifest_key(repository, parsed)) or {}
+            if stored.key not in {content.get("key"), removed.get("key")}:
                 self._store.delete(stored.key)
                 dropped += 1
         return dropped

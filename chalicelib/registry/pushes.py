@@ -19,8 +19,10 @@ from functools import partial
 
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
-from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, Unproven
+from chalicelib.registry.condemned import Listed, condemn, condemnation, is_young, note, seconds
+from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, Unproven
 from chalicelib.registry.events import Actor, Event, Events
+from chalicelib.registry.images import Image
 from chalicelib.registry.keys import MANIFESTS
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
@@ -46,10 +48,12 @@ from chalicelib.registry.ports import (
 )
 from chalicelib.registry.proofs import WAIT
 from chalicelib.registry.records import (
+    CONDEMNED_AT,
     PENDING_PARTITION,
     REFERENCED,
     REVISION,
     content_key,
+    fresh_revision,
     is_pending,
     link_key,
     manifest_key,
@@ -58,6 +62,7 @@ from chalicelib.registry.records import (
     number,
     pending_key,
     referrer_key,
+    revised,
     tag_key,
     tagged_key,
     text,
@@ -97,7 +102,9 @@ class _Need:
         """``visible``: the manifest appears in the same transaction, so that what it names is an image's from then on."""
         condition = All((Exists(), Lacks("pending")))
         known: Attributes = {REFERENCED: True} if visible else {}
-        return Update(self.record, set=known, add={REVISION: 1}, condition=condition), Put(self.note, {})
+        live = (CONDEMNED_AT,) if visible else ()  # the collector acquits what a large manifest needs, when it comes upon it
+        changes = {**known, REVISION: fresh_revision()}
+        return Update(self.record, set=changes, remove=live, condition=condition), Put(self.note, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +230,7 @@ class Pushes:
         needs = _needs(repository.id, manifest, found, sparse=sparse)
         record = found.get(asked[0])
         visible = [
-            *self._appear(repository.id, manifest, record, content),
+            *self._appear(repository.id, pushed, record, content),
             *self._point(repository.id, manifest, tags, found),
             *self._events.writes(pushed.event(repository.name), repository.id),
         ]
@@ -240,8 +247,8 @@ class Pushes:
 
     def _begin(self, repository: str, manifest: Manifest) -> None:
         """Write the manifest as pending, and where an interrupted push of it is found again."""
-        now = int(self._clock.now().timestamp())
-        record: Attributes = {**_record(manifest), "pending": True, "begun_at": now, REVISION: 1}
+        now = seconds(self._clock)
+        record: Attributes = {**_record(manifest), "pending": True, "begun_at": now, REVISION: fresh_revision()}
         self._table.transact(
             [
                 Put(manifest_key(repository, manifest.digest), record, Absent()),
@@ -264,10 +271,25 @@ class Pushes:
         except (ConditionFailed, Busy, StoreFull):
             return  # made visible meanwhile, or left to the sweep
 
+    def keep(self, image: Image) -> None:
+        """Have a manifest whose pusher is told that it is there outlive the grace from now on; see ``Blobs.keep``. Raises
+        ManifestUnknown, Busy."""
+        listed = Listed(image.repository, image.digest)
+
+        def renew() -> None:
+            record = self._table.get(listed.key)
+            if record is None:
+                raise ManifestUnknown(str(image.digest))
+            if CONDEMNED_AT in record:
+                self._table.transact(condemn(listed, seconds(self._clock), revised(record)))
+
+        if image.condemned_at is not None and not is_young(image.condemned_at, seconds(self._clock)):
+            retried(renew)
+
     def sweep(self, limit: int) -> int:
         """Take away up to ``limit`` manifests whose push was interrupted an hour ago or earlier; how many there were."""
         withdrawn = 0
-        latest = f"{int(self._clock.now().timestamp()) - PENDING_LIFETIME:012d}"
+        latest = f"{seconds(self._clock) - PENDING_LIFETIME:012d}"
         for item in self._table.query(PENDING_PARTITION, limit=limit):
             begun_at, repository, digest = item.key.sort.split("/")
             if begun_at >= latest:
@@ -277,19 +299,24 @@ class Pushes:
             withdrawn += 1
         return withdrawn
 
-    def _appear(
-        self, repository: str, manifest: Manifest, record: Attributes | None, content: _StoredContent
-    ) -> Iterable[Write]:
-        """The writes that make a manifest visible, given its record as it was read. A revision raised elsewhere since is
-        no harm; that it was deleted since is, and is refused by the condition."""
-        key = manifest_key(repository, manifest.digest)
+    def _appear(self, repository: str, pushed: _Push, record: Attributes | None, content: _StoredContent) -> Iterable[Write]:
+        """The writes that make a manifest visible, given its record as it was read. A revision changed elsewhere since is
+        no harm to one that is visible; that it was deleted since is, and is refused by the condition. One that is pending
+        must be the same push's still: what that one noted as needed counts for no other."""
+        manifest, now = pushed.manifest, seconds(self._clock)
+        listed = Listed(repository, manifest.digest)
+        state: Attributes = {REVISION: fresh_revision()} if pushed.tags else condemnation(now)
+        live = (CONDEMNED_AT,) if pushed.tags else ()
         if record is None:
-            yield Put(key, {**_record(manifest), REVISION: 1}, Absent())
+            yield Put(listed.key, {**_record(manifest), **state}, Absent())
         elif is_pending(record):
-            yield Update(key, add={REVISION: 1}, remove=("pending", "begun_at"), condition=Equals("pending", True))
+            mine = All((Equals("pending", True), revised(record)))
+            yield Update(listed.key, set=state, remove=("pending", "begun_at"), condition=mine)
             yield Delete(pending_key(number(record, "begun_at"), repository, manifest.digest))
         else:
-            yield Update(key, add={REVISION: 1}, condition=All((Exists(), Lacks("pending"))))
+            yield Update(listed.key, set=state, remove=live, condition=All((Exists(), Lacks("pending"))))
+        if not pushed.tags:
+            yield note(now, listed)
         if record is None or is_pending(record) or self._is_lost(repository, manifest.digest):
             yield Put(content_key(repository, manifest.digest), content.attributes())
         if manifest.subject is not None:
@@ -303,15 +330,21 @@ class Pushes:
     def _point(
         self, repository: str, manifest: Manifest, tags: Sequence[Tag], pointing: Mapping[Key, Attributes]
     ) -> Iterable[Write]:
-        """The writes that point tags here, on the condition that they point where they did when this was decided."""
+        """The writes that point tags here, on the condition that they point where they did when this was decided. What they
+        pointed to is condemned, unless it is needed here: it may have no other tag."""
+        now, left = seconds(self._clock), set[Digest]()
+        needed = {child.digest for child in manifest.manifests}
         for tag in tags:
             key = tag_key(repository, tag)
-            old = text(pointing[key], "digest") if key in pointing else None
-            unchanged: Condition = Absent() if old is None else Equals("digest", old)
-            yield Put(key, {**_tag(manifest), "pushed_at": int(self._clock.now().timestamp())}, unchanged)
+            old = Digest.parse(text(pointing[key], "digest")) if key in pointing else None
+            unchanged: Condition = Absent() if old is None else Equals("digest", str(old))
+            yield Put(key, {**_tag(manifest), "pushed_at": now}, unchanged)
             yield Put(tagged_key(repository, manifest.digest, tag), {})
-            if old is not None and old != str(manifest.digest):
-                yield Delete(tagged_key(repository, Digest.parse(old), tag))
+            if old is not None and old != manifest.digest:
+                yield Delete(tagged_key(repository, old, tag))
+                left.add(old)
+        for old in left - needed:
+            yield from condemn(Listed(repository, old), now)
 
 
 def _needs(repository: str, manifest: Manifest, found: Mapping[Key, Attributes], *, sparse: bool) -> Sequence[_Need]:

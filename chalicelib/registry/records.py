@@ -12,21 +12,34 @@ another repository later, an id never.
         <repository name>                           (index) all repositories, and the public ones, in order
     repository/<repository id>
         repository                                  name: whose id this is
-        blob/<digest>                               link: key, size, referenced?; revision. Reading this one item answers a pull
-        manifest/<digest>                           media_type, size, subject?, pending?, begun_at?; revision
+        blob/<digest>                               link: key, size, referenced?, condemned_at?; revision. A pull reads it
+        manifest/<digest>                           media_type, size, subject?, pending?, begun_at?, condemned_at?; revision
         content/<digest>                            the manifest's exact bytes, or the store's key of a large one
         tag/<tag>                                   digest, media_type, size, pushed_at
         tagged/<digest>/<tag>                       (index) the tags of a manifest
         needed/blob/<digest>/<manifest>             (index) which manifests need a blob
         needed/manifest/<digest>/<index>            (index) which indexes need a manifest
         referrer/<subject digest>/<manifest>        (index) its descriptor, unless that is large
+        removed/manifest/<digest>                   media_type, size, subject?, tags, content or key, removed_at, ... trash.py
+        removed/tag/<tag>/<removed at>              digest, removed_at, removed_by
         grant/<team id>                             level, team: what a team may do here
         event/<time>/<random>                       (index) an event that concerns it. events.py
     removed
         <removed at>/<repository id>                (index) repositories whose contents wait to be cleared away
     blob/<digest>
-        blob                                        key, size: the proven bytes of this content address
+        blob                                        key, size, condemned_at?; revision: the proven bytes of this content address
         link/<repository id>                        (index) the repositories that hold it, with their names
+    condemned
+        <condemned at>/link/<repository id>/<digest>      (index) what nothing needed as of then, oldest first. condemned.py
+        <condemned at>/blob/<digest>                      (index)
+        <condemned at>/manifest/<repository id>/<digest>  (index)
+    untagged
+        <condemned at>/<repository id>/<digest>     (index) manifests that nothing needed for longer than the grace
+    restorable
+        <removed at>/<repository id>/manifest/<digest>    (index) what was removed and may be restored, oldest first
+        <removed at>/<repository id>/tag/<tag>            (index)
+    retired
+        <store key>                                 an object that no record names any more, to be deleted
     upload/<upload id>
         upload                                      uploads.py. An upload that nothing was written to has none
         direct/<digest>                             what became of its object of the direct lane: key or swept. adoption.py
@@ -70,11 +83,14 @@ another repository later, an id never.
         all                                         until, last: wrong passwords from one address, for any name
     keys/<root key's thumbprint>                    crypto/keyring.py
 
-``revision`` counts what came to depend on the item. Who takes an item away does so on the condition that the revision is
-the one at which nothing depended on it; who comes to depend on it raises the revision in the same transaction.
+``revision`` is another one, never used before, after each change that somebody's decision may rest on. Who takes an item
+away does so on the condition that the revision is the one at which nothing depended on it; who comes to depend on it
+changes the revision in the same transaction. ``condemned_at`` (seconds since the epoch): nothing needed the item as of then.
 """
 
 from __future__ import annotations
+
+import secrets
 
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import All, Attributes, Condition, Equals, Exists, Key, Lacks
@@ -86,7 +102,12 @@ ACCOUNTS_PARTITION = "accounts"
 ADMINS_PARTITION = "admins"
 UNFINISHED_PARTITION = "unfinished"
 PENDING_PARTITION = "pending"
+CONDEMNED_PARTITION = "condemned"
+UNTAGGED_PARTITION = "untagged"
+RESTORABLE_PARTITION = "restorable"
+RETIRED_PARTITION = "retired"
 REVISION = "revision"
+CONDEMNED_AT = "condemned_at"
 VERSION = "version"
 DELETING = "deleting"
 """On an account or a team that is being deleted: nothing is added to it any more."""
@@ -243,6 +264,28 @@ def referrer_key(repository: str, subject: Digest, manifest: Digest) -> Key:
     return Key(contents(repository), f"referrer/{subject}/{manifest}")
 
 
+def removed_manifest_key(repository: str, digest: Digest) -> Key:
+    return Key(contents(repository), f"removed/manifest/{digest}")
+
+
+def removed_tag_key(repository: str, tag: Tag, removed_at: int) -> Key:
+    return Key(contents(repository), f"removed/tag/{tag}/{removed_at:012d}")
+
+
+def restorable_key(removed_at: int, repository: str, what: Digest | Tag) -> Key:
+    kind = "manifest" if isinstance(what, Digest) else "tag"
+    return Key(RESTORABLE_PARTITION, f"{removed_at:012d}/{repository}/{kind}/{what}")
+
+
+def retired_key(key: str) -> Key:
+    """``key`` is that of an object in the BlobStore."""
+    return Key(RETIRED_PARTITION, key)
+
+
+def untagged_key(condemned_at: int, repository: str, digest: Digest) -> Key:
+    return Key(UNTAGGED_PARTITION, f"{condemned_at:012d}/{repository}/{digest}")
+
+
 def blob_key(digest: Digest) -> Key:
     return Key(f"blob/{digest}", "blob")
 
@@ -266,6 +309,17 @@ def unfinished_key(begun_at: int, upload: str) -> Key:
 
 def pending_key(begun_at: int, repository: str, digest: Digest) -> Key:
     return Key(PENDING_PARTITION, f"{begun_at:012d}/{repository}/{digest}")
+
+
+def fresh_revision() -> int:
+    """A revision that no item ever had: one that counted up would begin again with an item that was made anew, and what was
+    decided about the earlier one would hold for it."""
+    return secrets.randbits(62)
+
+
+def revised(attributes: Attributes) -> Condition:
+    """Holds if the item still has the revision of these attributes; an earlier release gave blobs none."""
+    return Equals(REVISION, number(attributes, REVISION)) if REVISION in attributes else Lacks(REVISION)
 
 
 def last_segment(sort: str) -> str:

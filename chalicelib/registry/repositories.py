@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TypeAlias
 
-from chalicelib.registry.attempts import Changed, retried, settled
+from chalicelib.registry.attempts import Changed, retried
 from chalicelib.registry.errors import NameUnknown, RepositoryExists, VersionMismatch
-from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.ports import (
     Absent,
     All,
@@ -22,8 +20,6 @@ from chalicelib.registry.ports import (
     ConditionFailed,
     Delete,
     Equals,
-    Item,
-    Key,
     Lacks,
     Put,
     Table,
@@ -33,19 +29,14 @@ from chalicelib.registry.ports import (
 from chalicelib.registry.records import (
     CATALOG_PARTITION,
     DELETING,
-    REMOVED_PARTITION,
     VERSION,
     account_key,
     catalog_key,
-    contents,
-    holder_key,
     identity_key,
-    last_segment,
     number,
     public_key,
     removed_key,
     repository_key,
-    team_repository_key,
     text,
     text_or,
     unchanged,
@@ -64,9 +55,6 @@ _REMEMBERED_NAMES = 10_000
 _NOT_MADE = "no such repository, and a push does not make it here: create it first (createRepositoryOnPush is off)"
 
 _NOBODYS = "no such repository, and none can be made: the account of its namespace is gone"
-
-_AT_ONCE = 40
-"""Records that are cleared away in one transaction, each perhaps with an index item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +217,7 @@ class Repositories:
         return retried(write)
 
     def delete(self, name: RepositoryName, version: int | None = None) -> Repository:
-        """Take a repository away, at once and with everything in it; what it held is cleared away later, see ``clear``.
+        """Take a repository away, at once and with everything in it; what it held is garbage (``garbage.py``).
 
         Raises NameUnknown, VersionMismatch, Busy."""
 
@@ -252,32 +240,6 @@ class Repositories:
         self.forget(name)
         return repository
 
-    def clear(self, limit: int) -> int:
-        """Clear away up to ``limit`` records of repositories that were deleted; how many there were. Blobs' bytes stay for the
-        collection of garbage."""
-        cleared = 0
-        for item in self._table.query(REMOVED_PARTITION, limit=limit):
-            repository = last_segment(item.key.sort)
-            while cleared < limit and (found := self._table.query(contents(repository), limit=_AT_ONCE)):
-                for each in found:
-                    self._unlist(each, text(item.attributes, "name"), repository)
-                gone = [Delete(each.key) for each in found]
-                gone += [Delete(key) for each in found if (key := _listed(each.key.sort, repository))]
-                settled(partial(self._table.transact, gone))
-                cleared += len(found)
-            if cleared >= limit:
-                break
-            settled(partial(self._table.write, Delete(item.key)))
-        return cleared
-
-    def _unlist(self, item: Item, name: str, repository: str) -> None:
-        """Take a repository from the list of a team that was granted something on it; a later one of the name stays there."""
-        kind, _, team = item.key.sort.partition("/")
-        if kind == "grant":
-            listed = Delete(team_repository_key(team, RepositoryName(name)), Equals("id", repository))
-            with suppress(ConditionFailed):
-                settled(lambda: self._table.write(listed))
-
     def page(self, after: str, limit: int) -> Sequence[RepositoryName]:
         """Up to ``limit`` names beyond ``after`` ("" for the first), in order."""
         items = self._table.query(CATALOG_PARTITION, after=after, limit=limit)
@@ -294,12 +256,6 @@ def _as_read(repository: Repository) -> Condition:
     """Holds if the record is still as it was read, and not that of another repository of the name."""
     version = Equals(VERSION, repository.version) if repository.version else Lacks(VERSION)
     return All((Equals("id", repository.id), version))
-
-
-def _listed(sort: str, repository: str) -> Key | None:
-    """Where the blob of a link notes that this repository holds it."""
-    kind, _, digest = sort.partition("/")
-    return holder_key(Digest.parse(digest), repository) if kind == "blob" else None
 
 
 def repository_of(name: RepositoryName, attributes: Attributes) -> Repository:

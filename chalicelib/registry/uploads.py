@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.blobs import Blob, Blobs
 from chalicelib.registry.errors import (
+    BlobUnknown,
     DigestMismatch,
     RangeInvalid,
     RegistryError,
@@ -208,7 +209,10 @@ class Uploads:
         blob = self._blobs.find(upload.repository, digest)
         if upload.digest != str(digest) or blob is None:
             raise UploadUnknown
-        return blob
+        try:
+            return self._blobs.keep(blob)
+        except BlobUnknown:
+            raise UploadUnknown from None
 
     def cancel(self, ticket: Ticket) -> None:
         """End it and drop its bytes. Raises UploadUnknown if there is none, or it was finished meanwhile."""

@@ -15,7 +15,7 @@ def test_until_somebody_chooses_the_default_holds() -> None:
     company = Company()
     for default in (True, False):
         configuration = Configuration(company.store, company.clock, Choices(default, 30))
-        assert configuration.known() == configuration.read() == configuration.recent() == Choices(default, 30, 0)
+        assert configuration.known() == configuration.read() == configuration.recent() == Choices(default, 30)
     company.store.write(Put(KEY, {"event_retention_days": 7, "version": 1}))
     assert configuration.read() == Choices(create_repository_on_push=False, event_retention_days=7, version=1)
 

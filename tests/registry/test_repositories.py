@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
 
 from chalicelib.registry.access import Level
 from chalicelib.registry.errors import NameUnknown, RepositoryExists, VersionMismatch
 from chalicelib.registry.events import Event
-from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.ports import Put
-from chalicelib.registry.records import catalog_key, contents, holder_key, link_key, public_key, repository_key
+from chalicelib.registry.records import catalog_key, contents, public_key, repository_key
 from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description
 from tests.company import Company, watched
-from tests.watched_table import Died, die, interleaved, refusal
+from tests.watched_table import interleaved, refusal
 
 APP = RepositoryName.parse("acme/app")
 
@@ -146,69 +144,6 @@ def test_a_repository_of_the_same_name_inherits_nothing(company: Company) -> Non
 
 
 # -------------------------------------------------------------------------------------------------------- clearing away
-
-
-def filled(company: Company, count: int) -> str:
-    """A repository's id, with so many blobs and a grant, and the place that holds its bytes shared with another."""
-    repository = company.repositories.get(APP).id
-    for number in range(count):
-        digest = Digest.of(str(number).encode())
-        company.store.write(Put(link_key(repository, digest), {"key": "k"}))
-        company.store.write(Put(holder_key(digest, repository), {"name": str(APP)}))
-        company.store.write(Put(holder_key(digest, "another"), {"name": "other/app"}))
-    return repository
-
-
-def left_of(company: Company, repository: str) -> list[object]:
-    return [key for key, item in company.stored().items() if repository in f"{key}" or item.get("id") == repository]
-
-
-@pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_what_a_deleted_repository_held_is_cleared_away(company: Company, limit: int) -> None:
-    repository = filled(company, 130)
-    company.repositories.delete(APP)
-    rounds = 0
-    while company.repositories.clear(limit):
-        rounds += 1
-    assert rounds <= 130
-    company.repositories.clear(limit)
-    assert left_of(company, repository) == []
-    assert len([key for key in company.stored() if key.sort == "link/another"]) == 130
-    assert company.repositories.clear(limit) == 0
-
-
-def test_clearing_away_takes_nothing_from_a_repository_of_the_same_name(company: Company) -> None:
-    repository = filled(company, 3)
-    company.repositories.delete(APP)
-    acme = company.organizations.get("acme")
-    team = company.teams.get(acme, "devs")
-    company.teams.grant(acme, team, company.repositories.create(APP, Description()), Level.ADMIN)
-    while company.repositories.clear(10):
-        pass
-    assert left_of(company, repository) == []
-    assert [granted.repository for granted in company.teams.repositories(team, "", 10)] == ["acme/app"]
-    assert company.visible("bob") == ["acme/app"]
-
-
-def test_clearing_away_goes_on_where_it_was_interrupted() -> None:
-    for nth in count(1):
-        world = small()
-        repository = filled(world, 50)
-        world.repositories.delete(APP)
-        world.table.before(nth, die, only_writes=True)
-        try:
-            while world.repositories.clear(20):
-                pass
-            world.repositories.clear(20)
-        except Died:
-            again = world.another()
-            while again.repositories.clear(20):
-                pass
-            again.repositories.clear(20)
-            assert left_of(again, repository) == []
-        else:
-            assert nth > 2
-            return
 
 
 def test_a_repository_of_an_earlier_release_is_changed_and_deleted(company: Company) -> None:

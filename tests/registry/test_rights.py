@@ -170,7 +170,7 @@ class Real:
     def delete(self, repository: str) -> None:
         self.company.repositories.delete(RepositoryName.parse(repository))
         if len(repository) % 2:  # now and then it is cleared away at once
-            self.company.repositories.clear(1000)
+            self.company.clear()
 
     def grant(self, org: str, team: str, repository: str, word: str) -> None:
         found = self.company.repositories.get(RepositoryName.parse(repository))

@@ -280,8 +280,7 @@ def test_a_grant_against_the_end_of_its_repository() -> None:
     for outer, inner in ((grant, delete), (delete, grant)):
         for world, *_ in interleaved(small, watched, outer, lambda world, inner=inner: inner(world.another())):  # type: ignore[misc]
             assert world.teams.repositories(devs(world), "", 10) == []
-            while world.repositories.clear(10):
-                pass
+            world.clear()
             assert not [key for key in world.stored() if key.partition.startswith("repository/")]
             assert not [key for key in world.stored() if key.sort.startswith("repository/")]
 

@@ -15,8 +15,11 @@ def pull_blob(call: Call) -> Response:
     digest = Digest.parse(call.reference)
     look = call.registry.blobs.look if call.request.method == "HEAD" else call.registry.blobs.get
     blob = look(call.name, digest)
-    if not call.registry.blobs.is_referenced(blob) and not _may_push(call):
+    is_pushers = not call.registry.blobs.is_referenced(blob)
+    if is_pushers and not _may_push(call):
         raise BlobUnknown(str(digest))
+    if call.request.method == "HEAD" and (is_pushers or call.pushes()):
+        blob = call.registry.blobs.keep(blob)  # a client that finds it there will not send it
     headers = {
         "Location": call.registry.blobs.url(blob, call.request.method),
         "Docker-Content-Digest": str(digest),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from chalicelib.registry.access import Account, Caller, refusal_reason
+from chalicelib.registry.access import REPOSITORY, Account, Caller, refusal_reason
 from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.errors import Denied
@@ -87,6 +87,10 @@ class Call:
     def actor(self) -> Actor:
         """Who acts, and from where, for the record."""
         return Actor(self.caller.account, self.request.source)
+
+    def pushes(self) -> bool:
+        """Does the caller come with a token to push here?"""
+        return self.caller.may("push", REPOSITORY, str(self.name))
 
     def account(self) -> Account | None:
         """The account that calls, as it is at this moment, narrowed as the token is; None is anonymous."""

@@ -9,7 +9,7 @@ from chalicelib.registry.names import Digest, Reference, Tag, parse_reference
 from chalicelib.wire.distribution.call import Call
 from chalicelib.wire.http import Response
 
-MAX_TAGS = 30
+MAX_TAGS = 16
 """Tags of one push at most (specification: at least 10 should be possible)."""
 
 
@@ -26,6 +26,8 @@ def pull_manifest(call: Call) -> Response:
     if call.request.header("if-none-match") in {str(image.digest), f'"{image.digest}"'}:
         return Response(304, headers)
     if call.request.method == "HEAD":
+        if call.pushes():
+            call.registry.pushes.keep(image)
         # Nobody gets this body, but a gateway counts it: what API Gateway makes of a length alone is not documented.
         return Response(200, headers, bytes(image.size))
     return Response(200, headers, call.registry.images.content(image))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict, fields
 
-from chalicelib.registry.configuration import LONGEST_RETENTION, Choices
+from chalicelib.registry.configuration import BOUNDS, Choices
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import Answer, Call
 
@@ -16,13 +17,24 @@ class Settings(Struct, frozen=True, rename="camel"):
 
     create_repository_on_push: bool
     event_retention_days: int
+    grace_hours: int
+    restorable_days: int
+    untagged_days: int
+
+
+def _within(name: str) -> Meta:
+    least, most = BOUNDS[name]
+    return Meta(ge=least, le=most)
 
 
 class SettingsChange(Input, frozen=True):
     """What to change of the settings."""
 
     create_repository_on_push: bool | UnsetType = UNSET
-    event_retention_days: Annotated[int, Meta(ge=1, le=LONGEST_RETENTION)] | UnsetType = UNSET
+    event_retention_days: Annotated[int, _within("event_retention_days")] | UnsetType = UNSET
+    grace_hours: Annotated[int, _within("grace_hours")] | UnsetType = UNSET
+    restorable_days: Annotated[int, _within("restorable_days")] | UnsetType = UNSET
+    untagged_days: Annotated[int, _within("untagged_days")] | UnsetType = UNSET
 
 
 def read_settings(call: Call) -> Answer:
@@ -31,14 +43,11 @@ def read_settings(call: Call) -> Answer:
 
 def change_settings(call: Call) -> Answer:
     """Raises VersionMismatch, Busy."""
-    body = call.given(SettingsChange)
-    chosen = call.services.configuration.change(
-        create_repository_on_push=None if body.create_repository_on_push is UNSET else body.create_repository_on_push,
-        event_retention_days=None if body.event_retention_days is UNSET else body.event_retention_days,
-        version=call.version,
-    )
-    return _answer(chosen)
+    given = asdict(call.given(SettingsChange))
+    chosen = {name: value for name, value in given.items() if value is not UNSET}
+    return _answer(call.services.configuration.change(version=call.version, **chosen))
 
 
 def _answer(choices: Choices) -> Answer:
-    return Answer(Settings(choices.create_repository_on_push, choices.event_retention_days), version=choices.version)
+    shown = {field.name: getattr(choices, field.name) for field in fields(Settings)}
+    return Answer(Settings(**shown), version=choices.version)

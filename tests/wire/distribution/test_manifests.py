@@ -10,6 +10,7 @@ import pytest
 from chalicelib.registry.manifests import DOCKER_LIST, DOCKER_MANIFEST, MAX_SIZE, OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
 from chalicelib.registry.pushes import Sparse
+from tests.counts import Counts
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.surface import CONFIG, Surface, code, descriptor, image, index
 
@@ -319,6 +320,8 @@ def test_a_large_manifest_leaves_nothing_in_the_store(surface: Surface) -> None:
     assert len(list(surface.store.list("manifests/"))) == 1
     surface.put(NAME, "bad", with_fields(layers=[descriptor(b"missing")], annotations={"fill": "x" * 300_000}))
     assert surface.status("DELETE", f"/v2/{NAME}/manifests/{Digest.of(large)}") == 202
+    surface.clock.advance(8 * 24 * 3600)
+    surface.garbage.collect(Counts())
     assert [stored.key for stored in surface.store.list("")] == before
 
 

@@ -1,0 +1,217 @@
+"""The collector: takes away what nothing needs, while everybody goes on.
+
+It looks at what was noted as condemned (``condemned.py``), removed (``trash.py``) or retired, and at nothing else: what it
+costs follows the garbage. What it takes it takes by a conditional write, upon a revision that it read before it looked who
+needs the thing. Whatever comes in between, and whenever it is killed, the next run goes on from what is noted.
+
+::
+
+    removed manifest --restorable_days--> its needs are condemned --grace--> links go, their blobs are condemned
+        --grace--> blob records go, their objects are retired --> objects are deleted
+
+A blob's object is deleted by no other way. Its key is never used again, so that a delete that comes late hurts nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from chalicelib.registry.adoption import Direct
+from chalicelib.registry.attempts import retried, settled
+from chalicelib.registry.condemned import (
+    RENEWED_AFTER,
+    Bytes,
+    Link,
+    Listed,
+    acquit,
+    condemn,
+    note_key,
+    parse_note,
+    seconds,
+    unlink,
+)
+from chalicelib.registry.configuration import Configuration
+from chalicelib.registry.errors import ManifestReferenced
+from chalicelib.registry.expiry import Expiry
+from chalicelib.registry.names import Digest
+from chalicelib.registry.needs import Need, Needs
+from chalicelib.registry.pace import Pace
+from chalicelib.registry.ports import (
+    EXPIRES,
+    Absent,
+    Attributes,
+    BlobStore,
+    Check,
+    Clock,
+    Delete,
+    Item,
+    Key,
+    Put,
+    Table,
+    Update,
+    Write,
+)
+from chalicelib.registry.records import (
+    CONDEMNED_AT,
+    CONDEMNED_PARTITION,
+    RETIRED_PARTITION,
+    UNTAGGED_PARTITION,
+    blob_key,
+    contents,
+    direct_key,
+    identity_key,
+    manifest_key,
+    retired_key,
+    revised,
+    text,
+    untagged_key,
+)
+from chalicelib.registry.remains import Remains
+from chalicelib.registry.removals import Removals
+from chalicelib.registry.upload_records import REMEMBERED
+
+_STRETCH = 100
+"""Notes read at a time."""
+
+_NOTES_READ = 20
+
+DAY = 24 * 3600
+
+
+class Garbage:
+    """Collects. Any number may do so at once."""
+
+    def __init__(
+        self,
+        table: Table,
+        store: BlobStore,
+        clock: Clock,
+        *,
+        configuration: Configuration,
+        removals: Removals,
+        expiry: Expiry,
+    ) -> None:
+        self._table = table
+        self._store = store
+        self._clock = clock
+        self._configuration = configuration
+        self._removals = removals
+        self._expiry = expiry
+        self._remains = Remains(table, clock)
+        self._needs = Needs(table)
+
+    def collect(self, pace: Pace) -> None:
+        """Everything that is due. Raises Busy, and what ``pace`` raises."""
+        choices = self._configuration.read()
+        now = seconds(self._clock)
+        self._remains.clear(pace)
+        self._expiry.expire(now - choices.restorable_days * DAY, pace)
+        for item in self._due(CONDEMNED_PARTITION, now - choices.grace_hours * 3600 - RENEWED_AFTER):
+            retried(partial(self._settle, item, pace))
+            pace.checkpoint()
+        if choices.untagged_days:
+            for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
+                retried(partial(self._collect_manifest, item, pace))
+                pace.checkpoint()
+        for item in self._due(RETIRED_PARTITION):
+            self._delete(item.key.sort, pace)
+            pace.checkpoint()
+
+    def _due(self, partition: str, latest: int | None = None) -> Iterator[Item]:
+        """The notes of a partition up to a time, oldest first, a stretch at a time."""
+        after = ""
+        while items := self._table.query(partition, after=after, limit=_STRETCH):
+            for item in items:
+                if latest is not None and int(item.key.sort.partition("/")[0]) > latest:
+                    return
+                yield item
+            after = items[-1].key.sort
+
+    def _settle(self, item: Item, pace: Pace) -> None:
+        """Decide about one condemned thing. Raises ConditionFailed, Conflict and Changed if it has to be decided anew."""
+        at, thing = parse_note(item.key.sort)
+        record = self._table.get(thing.key)
+        if record is None or record.get(CONDEMNED_AT) != at:
+            settled(partial(self._table.write, Delete(item.key)))  # gone, needed, or condemned anew
+        elif isinstance(thing, Link):
+            self._settle_link(thing, record, item.key, pace)
+        elif isinstance(thing, Bytes):
+            self._settle_blob(thing, record, item.key, pace)
+        else:
+            self._settle_manifest(thing, record, at, item.key)
+
+    def _settle_link(self, link: Link, record: Attributes, noted: Key, pace: Pace) -> None:
+        needs = self._needs.of_blob(link.repository, link.digest).values()
+        same = revised(record)
+        if {Need.VISIBLE, Need.RESTORABLE} & set(needs):
+            self._table.transact([acquit(link, same), Delete(noted)])
+        elif needs:
+            self._postpone(link, record, noted)
+        else:
+            has_blob = self._table.get(blob_key(link.digest)) is not None
+            now = seconds(self._clock)
+            self._table.transact([*unlink(link, now, same, has_blob=has_blob), Delete(noted)])
+            pace.count("links")
+
+    def _postpone(self, thing: Link, record: Attributes, noted: Key) -> None:
+        """Somebody is about to need it, or has given up: look again a grace later."""
+        now = seconds(self._clock)
+        if noted != note_key(now, thing):
+            self._table.transact([*condemn(thing, now, revised(record)), Delete(noted)])
+
+    def _settle_blob(self, blob: Bytes, record: Attributes, noted: Key, pace: Pace) -> None:
+        """The record was read before the holders: who links or unlinks in between gives it another revision."""
+        if self._table.query(blob.key.partition, prefix="link/", limit=1):
+            self._table.transact([acquit(blob, revised(record)), Delete(noted)])
+            return
+        key = text(record, "key")
+        writes: list[Write] = [Delete(blob.key, revised(record)), Put(retired_key(key), {}), Delete(noted)]
+        direct = Direct.parse(key)
+        if direct is not None:  # the store may tell of it once more: nobody is to adopt what is about to go
+            swept: Attributes = {"swept": True, EXPIRES: seconds(self._clock) + REMEMBERED}
+            writes.append(Update(direct_key(direct.upload, direct.digest), set=swept))
+        self._table.transact(writes)
+        self._delete(key, pace)
+
+    def _delete(self, key: str, pace: Pace) -> None:
+        """An object that no record names any more."""
+        self._store.delete(key)
+        settled(partial(self._table.write, Delete(retired_key(key))))
+        pace.count("objects")
+
+    def _settle_manifest(self, manifest: Listed, record: Attributes, at: int, noted: Key) -> None:
+        """A manifest that nothing needed for as long as the grace waits for the policy about untagged ones."""
+        if self._is_needed(manifest, record):
+            self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
+        else:
+            self._table.transact([Put(untagged_key(at, manifest.repository, manifest.digest), {}), Delete(noted)])
+
+    def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
+        """Is it tagged, or named by an index, or does it speak of a subject that is there?"""
+        repository, digest = manifest.repository, manifest.digest
+        if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
+            return True
+        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
+        if subject is not None and self._needs.states(repository, [subject])[subject] is not Need.NONE:
+            return True
+        return bool(self._needs.of_manifest(repository, digest))
+
+    def _collect_manifest(self, item: Item, pace: Pace) -> None:
+        at, repository, digest = item.key.sort.split("/")
+        manifest = Listed(repository, Digest.parse(digest))
+        record = self._table.get(manifest.key)
+        if record is None or record.get(CONDEMNED_AT) != int(at):
+            settled(partial(self._table.write, Delete(item.key)))
+        elif self._is_needed(manifest, record):
+            self._table.transact([acquit(manifest, revised(record)), Delete(item.key)])
+        else:
+            identity = self._table.get(identity_key(repository)) or {"name": ""}
+            also: list[Write] = [Delete(item.key)]
+            if "subject" in record:
+                subject = Digest.parse(text(record, "subject"))
+                also.append(Check(manifest_key(repository, subject), Absent()))
+            with suppress(ManifestReferenced):  # an index has come to need it, and has said so of its record
+                self._removals.collect(repository, text(identity, "name"), manifest.digest, record, also)
+                pace.count("manifests")

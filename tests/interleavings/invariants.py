@@ -33,8 +33,9 @@ class Promises:
     broken: frozenset[str]
 
 
-def promises(deeds: Iterable[Deed]) -> Promises:
-    """What follows from what was asked and answered. Of two that went on at once either may have been the last."""
+def promises(deeds: Iterable[Deed], *, is_skewed: bool = False) -> Promises:
+    """What follows from what was asked and answered. Of two that went on at once either may have been the last. Where a clock is
+    wrong (``is_skewed``) no grace is promised, and so only what a tag holds."""
     all_deeds = list(deeds)
     by_kind: dict[str, list[Deed]] = {}
     for deed in all_deeds:
@@ -54,13 +55,15 @@ def promises(deeds: Iterable[Deed]) -> Promises:
             deed.subject for kind in kinds for deed in by_kind.get(kind, ()) if deed.is_done and not undone(deed, *undoing)
         )
 
+    tags = _tags(by_kind, drops)
+    tagged = frozenset((name, digest) for name, _, digest in tags)
     return Promises(
-        manifests=standing((STORE, KEEP), REMOVE),
-        blobs=standing((PRESENT,), UNLINK),
+        manifests=tagged if is_skewed else standing((STORE, KEEP), REMOVE),
+        blobs=frozenset() if is_skewed else standing((PRESENT,), UNLINK),
         gone_manifests=standing((REMOVE,), STORE),
         gone_blobs=standing((UNLINK,), PRESENT, "adopt"),
-        tags=_tags(by_kind, drops),
-        broken=frozenset(_broken(all_deeds, by_kind, undone)),
+        tags=tags,
+        broken=frozenset() if is_skewed else frozenset(_broken(all_deeds, by_kind, undone)),
     )
 
 
@@ -186,14 +189,13 @@ class Judge:
 
     def end(self, process: Process, state: State, promised: Promises, skew: timedelta) -> list[str]:
         """Let time pass, and the registry work alone: what that breaks, and what it leaves. The process works on the state.
-        ``skew``: how far ahead a clock was; where one was wrong no grace is promised."""
+        ``skew``: how far ahead a clock was."""
         found: list[str] = []
         start = process.clock.moment
         process.clock.moment = start + GRACE - timedelta(seconds=1)
         process.maintain()
         found += [f"within the grace: {each}" for each in self.wrong(state)]
-        if not skew:
-            found += [f"within the grace: {each}" for each in self.unkept(state, promised)]
+        found += [f"within the grace: {each}" for each in self.unkept(state, promised)]
         before: object = None
         while not found:
             process.clock.advance(_ROUND.total_seconds())

@@ -6,10 +6,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from copy import deepcopy
 from datetime import datetime
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from greenlet import getcurrent, greenlet
 
@@ -106,17 +106,33 @@ class LeanTable:
         )
         if failed:
             raise ConditionFailed(failed)
-        after = [(write.key, outcome(write, items.get(write.key))) for write in writes if type(write) is not Check]
         if self._validates:
+            after = [(write.key, outcome(write, items.get(write.key))) for write in writes if type(write) is not Check]
             for key, attributes in after:
                 if attributes is not None:
                     check_item(key, attributes)
             after = deepcopy(after)
+        else:
+            after = [(write.key, _outcome(write, items.get(write.key))) for write in writes if type(write) is not Check]
         for key, attributes in after:
             if attributes is None:
                 items.pop(key, None)
             else:
                 items[key] = attributes
+
+
+def _outcome(write: Put | Update | Delete | Check, found: Attributes | None) -> Attributes | None:
+    """What lies there afterwards; see ``conditions.outcome``, which looks whether the write makes sense."""
+    if type(write) is Put:
+        return write.attributes
+    if type(write) is not Update:
+        return None
+    result = {**found, **write.set} if found else dict(write.set)
+    for name, amount in write.add.items():
+        result[name] = cast("int", result.get(name, 0)) + amount
+    for name in write.remove:
+        result.pop(name, None)
+    return result
 
 
 class Kept(NamedTuple):
@@ -247,7 +263,7 @@ class Caller:
             self.failure = failure
 
 
-def _impatient() -> Any:
+def _impatient() -> Context:
     PAUSE.set(lambda _seconds: None)
     return copy_context()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
+from typing import Generic, TypeVar
 
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
@@ -104,6 +104,21 @@ class Ledger:
         except RegistryError as refusal:
             deed.answer = type(refusal).__name__
         deed.ended = self.now
+
+
+Built = TypeVar("Built")
+
+
+class cached_property(Generic[Built]):  # noqa: N801 (a decorator)
+    """That of functools, without its lock: a process is nobody else's."""
+
+    def __init__(self, build: Callable[[Process], Built]) -> None:
+        self._build = build
+        self._name = build.__name__
+
+    def __get__(self, process: Process, _owner: type[Process]) -> Built:
+        built = process.__dict__[self._name] = self._build(process)
+        return built
 
 
 class Unhurried:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -106,7 +106,7 @@ class Outcome(Enum):
 @dataclass(slots=True)
 class _Frame:
     """One point of the order under way: sets of callers and of earlier points are bits of an integer. ``before``: the points that
-    happened before its step, by causality."""
+    happened before its step, by causality; ``clock``: how many steps of each caller those are, its own counted."""
 
     enabled: int
     sleep: int
@@ -114,7 +114,11 @@ class _Frame:
     chosen: int
     step: Step
     before: int = 0
+    clock: tuple[int, ...] = ()
 
+
+_NO_STEPS = (0,) * 4
+"""The clock of nobody's step; there are four callers at most."""
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 
@@ -156,7 +160,7 @@ class Explorer(Generic[AnyRun]):
     @property
     def trace(self) -> int:
         """One number for all orders of the trace that was walked last; see ``TraceHash``."""
-        return _trace_of((frame.chosen, frame.before) for frame in self._stack)
+        return sum(hash((frame.chosen, frame.clock)) for frame in self._stack)
 
     def _turn(self) -> bool:
         """Go back to the last point where somebody else is to be tried; False if there is none."""
@@ -232,18 +236,20 @@ class Explorer(Generic[AnyRun]):
         stack = self._stack
         frame = stack[at]
         actor, step, before = frame.chosen, frame.step, 0
+        clock = _NO_STEPS
         races = []
         for index in range(at - 1, -1, -1):
-            bit = 1 << index
-            if before & bit:
+            if before >> index & 1:
                 continue
             earlier = stack[index]
-            if earlier.chosen == actor:
-                before |= bit | earlier.before
-            elif dependent(earlier.step, step):
-                before |= bit | earlier.before
+            if earlier.chosen != actor:
+                if not dependent(earlier.step, step):
+                    continue
                 races.append(index)
+            before |= 1 << index | earlier.before
+            clock = tuple(map(max, clock, earlier.clock))
         frame.before = before
+        frame.clock = clock[:actor] + (clock[actor] + 1,) + clock[actor + 1 :]
         for index in races:
             self._try_before(index, at)
 
@@ -313,29 +319,18 @@ class TraceHash:
     """One number for all orders of a trace: that of which steps happened before which."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[int, Step, int]] = []
+        self._steps: list[tuple[int, Step, int, tuple[int, ...]]] = []
 
     def add(self, actor: int, step: Step) -> None:
         """The next step of the order."""
-        before = 0
+        before, clock = 0, _NO_STEPS
         for index in range(len(self._steps) - 1, -1, -1):
-            who, earlier, its_before = self._steps[index]
+            who, earlier, its_before, its_clock = self._steps[index]
             if not before >> index & 1 and (who == actor or dependent(earlier, step)):
                 before |= 1 << index | its_before
-        self._steps.append((actor, step, before))
+                clock = tuple(map(max, clock, its_clock))
+        self._steps.append((actor, step, before, clock[:actor] + (clock[actor] + 1,) + clock[actor + 1 :]))
 
     @property
     def value(self) -> int:
-        return _trace_of((actor, before) for actor, _, before in self._steps)
-
-
-def _trace_of(order: Iterable[tuple[int, int]]) -> int:
-    """The steps of an order, each known by its caller, its number there, and how many of each caller's came before it."""
-    mine: dict[int, int] = {}
-    steps = []
-    for index, (actor, before) in enumerate(order):
-        counts = tuple((before & bits).bit_count() for _, bits in sorted(mine.items()) if before & bits)
-        who = sum(1 << other for other, bits in mine.items() if before & bits)
-        steps.append((actor, mine.get(actor, 0).bit_count(), who, counts))
-        mine[actor] = mine.get(actor, 0) | 1 << index
-    return hash(tuple(sorted(steps)))
+        return sum(hash((actor, clock)) for actor, _, _, clock in self._steps)

@@ -70,7 +70,7 @@ WIDE = image(CONFIG, BASE)
 # ----------------------------------------------------------------------------------------------------------------- worlds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """A table and a store; ``deeds`` are what was told when they came to be so."""
 

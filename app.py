@@ -25,9 +25,7 @@ app = Application(
     RequestLog(Logged(wiring.settings().log)),
 )
 
-expire_uploads = app.schedule("rate(5 minutes)", description="Drops uploads that were given up")(schedules.expire_uploads)
-sweep_storage = app.schedule("rate(1 day)", description="Drops bytes that nobody adopted")(schedules.sweep_storage)
-rotate_keys = app.schedule("rate(6 hours)", description="Has the next key for tokens ready")(schedules.rotate_keys)
+run_jobs = app.schedule("rate(1 minute)", description="Runs the jobs that are due")(schedules.run_jobs)
 adopt = app.lambda_function()(events.adopt)
 ensure_admin = app.lambda_function()(first_start.ensure_admin)
 

@@ -9,7 +9,7 @@ import base64
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,7 +51,10 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
+    from chalicelib.registry.crons import Crons
     from chalicelib.registry.garbage import Garbage
+    from chalicelib.registry.job_runner import Runner
+    from chalicelib.registry.jobs import Jobs, Kind, Run
     from chalicelib.registry.trash import Trash
     from chalicelib.wire.management.services import Management
 
@@ -321,6 +324,8 @@ def management() -> Management:
         events=events(),
         configuration=configuration(),
         trust=trust_rules(),
+        jobs=jobs(),
+        crons=crons(),
     )
 
 
@@ -353,6 +358,76 @@ def adoption() -> Adoption:
 @cache
 def leftovers() -> Leftovers:
     return Leftovers(table(), blob_store(), clock(), multipart())
+
+
+@cache
+def jobs() -> Jobs:
+    from chalicelib.registry.jobs import Jobs
+
+    return Jobs(table(), clock(), _kinds())
+
+
+@cache
+def crons() -> Crons:
+    from chalicelib.local.cron_times import CronTimes
+    from chalicelib.registry.crons import Crons
+
+    return Crons(table(), clock(), jobs(), CronTimes())
+
+
+@cache
+def runner() -> Runner:
+    from chalicelib.registry.job_runner import Runner
+
+    return Runner(table(), clock(), jobs(), crons())
+
+
+def _kinds() -> Sequence[Kind]:
+    """What jobs there are. What one works with is built when it runs: to list them takes none of it."""
+    from chalicelib.registry import upkeep
+    from chalicelib.registry.jobs import Kind, Parameter
+
+    def expire_uploads(run: Run) -> None:
+        upkeep.expire_uploads(registry().uploads, registry().pushes, run)
+
+    return (
+        Kind(
+            "collect-garbage",
+            "Take away what nothing needs any more, and delete its bytes",
+            lambda run: upkeep.collect_garbage(garbage(), clock(), run),
+            schedule="0 10 * * * *",
+            parameters={"minutes": Parameter("Minutes at most; 0 is until done", default=0, least=0, most=1_440)},
+        ),
+        Kind(
+            "expire-uploads",
+            "Drop uploads that were given up, and pushes that were interrupted",
+            expire_uploads,
+            schedule="0 */5 * * * *",
+        ),
+        Kind(
+            "sweep-staging",
+            "Drop bytes that were sent and that nobody adopted",
+            lambda run: upkeep.sweep_staging(leftovers(), run),
+            schedule="0 40 2 * * *",
+        ),
+        Kind(
+            "rotate-keys",
+            "Have the next key for tokens ready before it is needed",
+            lambda run: upkeep.rotate_keys(key_ring(), run),
+            schedule="0 20 */6 * * *",
+            is_prompt=True,
+        ),
+        Kind(
+            "trim-history",
+            "Forget jobs that ended long ago, with their logs",
+            lambda run: upkeep.trim_history(jobs(), clock(), run),
+            schedule="0 50 2 * * *",
+            parameters={
+                "days": Parameter("Days that a job is remembered after its end", default=30, least=1, most=3_650),
+                "keep": Parameter("Jobs that have ended that are remembered at most", default=1_000, least=0, most=100_000),
+            },
+        ),
+    )
 
 
 @cache

@@ -70,6 +70,7 @@ SHIPPED = {
     ),
     "cffi": ("_cffi_backend.*.so",),  # what cryptography's compiled part imports; the rest is for those who write bindings
     "chalice": ("chalice/__init__.py", "chalice/app.py"),  # what chalice itself ships; the rest is its command line
+    "cronsim": ("cronsim/__init__.py", "cronsim/cronsim.py"),
     "cryptography": ("cryptography/*.py", "cryptography/*.so"),
     "msgspec": ("msgspec/*.py", "msgspec/_core.*.so"),
     "pyjwt": ("jwt/*.py",),

@@ -14,5 +14,5 @@ class Counts:
     def count(self, what: str, number: int = 1) -> None:
         self.counted[what] = self.counted.get(what, 0) + number
 
-    def checkpoint(self, cursor: str = "") -> None:
+    def checkpoint(self, cursor: str | None = None) -> None:
         """Goes on."""

@@ -24,6 +24,7 @@ from chalicelib.entry.distribution import distribution_door
 from chalicelib.entry.log import Logged, RequestLog
 from chalicelib.entry.management import management_door
 from chalicelib.entry.token import token_door
+from chalicelib.local.cron_times import CronTimes
 from chalicelib.registry.access_tokens import AccessTokens
 from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.adoption import Adoption
@@ -31,11 +32,14 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
+from chalicelib.registry.crons import Crons
 from chalicelib.registry.events import Events
 from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.images import Images
+from chalicelib.registry.job_runner import Runner
+from chalicelib.registry.jobs import Jobs
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
 from chalicelib.registry.organizations import Organizations
@@ -61,6 +65,7 @@ from chalicelib.wire.http import Request, Response
 from chalicelib.wire.management.services import Management
 from chalicelib.wire.token import TokenServices
 from tests.frozen_clock import FrozenClock
+from tests.job_kinds import KINDS
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_signer import MemorySigner
 from tests.memory_table import MemoryTable
@@ -191,6 +196,9 @@ class Surface:
         self.organizations = Organizations(self.table, self.accounts)
         self.teams = Teams(self.table, self.accounts, self.clock)
         self.configuration = Configuration(self.table, self.clock, Choices(create_repository_on_push=True))
+        self.jobs = Jobs(self.table, self.clock, KINDS)
+        self.crons = Crons(self.table, self.clock, self.jobs, CronTimes())
+        self._runner = Runner(self.table, self.clock, self.jobs, self.crons)
         self.management = Management(
             credentials=self.credentials_of,
             access_tokens=self.access_tokens,
@@ -204,6 +212,8 @@ class Surface:
             events=self.registry.events,
             configuration=self.configuration,
             trust=self.trust_rules,
+            jobs=self.jobs,
+            crons=self.crons,
         )
         self.app = Application(
             "slipway-under-test",
@@ -219,6 +229,10 @@ class Surface:
         """Robots come with proofs of whom ``web`` speaks for."""
         oidc, aws = OidcTokens(self.web, self.clock), SignedCallerIdentities(self.web, self.clock)
         return Federation(self.trust_rules, oidc, aws, service=SERVICE, public_url=URL)
+
+    def run_jobs(self) -> int:
+        """Make the jobs that are due, and run what there is to be run; how many."""
+        return self._runner.tick(lambda: 900.0)
 
     # ------------------------------------------------------------------------------------------------------- requests
 

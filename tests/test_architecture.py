@@ -36,7 +36,7 @@ LIBRARIES = {
     "wire": {"msgspec"},
     "registry": set(),
     "aws": {"aws_xray_sdk", "boto3", "botocore", "pynamodb"},
-    "local": {"cryptography"},
+    "local": {"cronsim", "cryptography"},
     "crypto": {"cryptography", "jwt"},
     "outgoing": set(),
     "settings": set(),

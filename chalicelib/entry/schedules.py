@@ -1,28 +1,22 @@
-"""One function per scheduled job. Chalice hands on the event alone."""
+"""The scheduled function: it looks what there is to do. Chalice hands on the event alone, with Lambda's context in it."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from chalicelib import wiring
 
-_AT_ONCE = 1_000
+WITHOUT_LIMIT_SECONDS = 300.0
+"""How long jobs are worked on at a stretch where nobody says how long this process lives."""
 
 
-def expire_uploads(_event: Any, _context: Any = None) -> dict[str, int]:  # noqa: ANN401  # whatever the scheduler sends
-    """Drop uploads that were given up, and pushes that were interrupted; answer how many."""
-    registry = wiring.registry()
-    return {
-        "uploads": registry.uploads.sweep(_AT_ONCE),
-        "pushes": registry.pushes.sweep(_AT_ONCE),
-    }
+def run_jobs(event: Any, context: Any = None) -> dict[str, int]:  # noqa: ANN401  # whatever the scheduler sends
+    """Make the jobs that are due by their schedules and work on those that are open; answer how many were worked on."""
+    told = getattr(context or getattr(event, "context", None), "get_remaining_time_in_millis", None)
+    until = time.monotonic() + WITHOUT_LIMIT_SECONDS
 
+    def seconds_left() -> float:
+        return until - time.monotonic() if told is None else float(told()) / 1000
 
-def sweep_storage(_event: Any, _context: Any = None) -> dict[str, int]:  # noqa: ANN401  # whatever the scheduler sends
-    """Drop what crashes and lost events left in the store; answer how many objects."""
-    return {"dropped": wiring.leftovers().sweep()}
-
-
-def rotate_keys(_event: Any, _context: Any = None) -> dict[str, list[str]]:  # noqa: ANN401  # whatever the scheduler sends
-    """Have the next key for tokens ready in time; answer the ids of those that are there for now and next."""
-    return {"keys": list(wiring.key_ring().rotate())}
+    return {"run": wiring.runner().tick(seconds_left)}

@@ -313,3 +313,47 @@ class OutOfSpace(RegistryError):
     """The registry has no room for the content; pulls go on."""
 
     message = "the registry has no room left for this content"
+
+
+class JobKindUnknown(RegistryError):
+    message = "no such kind of job"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind=kind[:200])
+
+
+class JobParametersInvalid(RegistryError):
+    """What a job is asked to do, or how often and how long to try, is not something that its kind takes."""
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message, parameter=parameter[:200])
+
+
+class JobUnknown(RegistryError):
+    message = "no such job"
+
+    def __init__(self, job: str) -> None:
+        super().__init__(job=job[:200])
+
+
+class JobUnderWay(RegistryError):
+    message = "this job has not ended, and no two of a kind run at once; wait for it, or cancel it"
+
+    def __init__(self, kind: str, job: str) -> None:
+        super().__init__(kind=kind, job=job)
+
+
+class JobEnded(RegistryError):
+    message = "the job has ended already"
+
+    def __init__(self, job: str, status: str) -> None:
+        super().__init__(job=job, status=status)
+
+
+class ScheduleInvalid(RegistryError):
+    message = (
+        "the schedule is not valid: six fields (second minute hour day month weekday), or @hourly, @daily, @weekly, @monthly"
+    )
+
+    def __init__(self, schedule: str, message: str = "") -> None:
+        super().__init__(message, schedule=schedule[:200])

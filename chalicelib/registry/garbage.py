@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 
 from chalicelib.registry.adoption import Direct
@@ -80,6 +81,27 @@ _NOTES_READ = 20
 DAY = 24 * 3600
 
 
+class _TimeOver(Exception):
+    """The work is to end here, and is not done."""
+
+
+class _Limited:
+    """A pace that ends at a time."""
+
+    def __init__(self, pace: Pace, clock: Clock, until: datetime) -> None:
+        self._pace = pace
+        self._clock = clock
+        self._until = until
+
+    def count(self, what: str, number: int = 1) -> None:
+        self._pace.count(what, number)
+
+    def checkpoint(self, cursor: str | None = None) -> None:
+        self._pace.checkpoint(cursor)
+        if self._clock.now() >= self._until:
+            raise _TimeOver
+
+
 class Garbage:
     """Collects. Any number may do so at once."""
 
@@ -102,8 +124,12 @@ class Garbage:
         self._remains = Remains(table, clock)
         self._needs = Needs(table)
 
-    def collect(self, pace: Pace) -> None:
-        """Everything that is due. Raises Busy, and what ``pace`` raises."""
+    def collect(self, pace: Pace, until: datetime | None = None) -> None:
+        """Everything that is due, or what of it is done at that time. Raises Busy, and what ``pace`` raises."""
+        with suppress(_TimeOver):
+            self._collect(pace if until is None else _Limited(pace, self._clock, until))
+
+    def _collect(self, pace: Pace) -> None:
         choices = self._configuration.read()
         now = seconds(self._clock)
         self._remains.clear(pace)

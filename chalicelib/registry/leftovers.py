@@ -9,7 +9,7 @@ which they cannot be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 
@@ -40,6 +40,10 @@ WINDOW = 3 * 24 * 3600
 """Seconds back from there that are looked at: a daily sweep may fail twice."""
 
 
+def _pass_on() -> None:
+    """What happens between two if nothing else is to."""
+
+
 class Leftovers:
     """Sweeps the store. ``multipart`` is the store's, if it has one."""
 
@@ -50,10 +54,12 @@ class Leftovers:
         self._multipart = multipart
         self._records = UploadRecords(table, clock)
 
-    def sweep(self) -> int:
-        """Drop what is left over; how many objects and unfinished multipart uploads that were."""
+    def sweep(self, between: Callable[[], object] = _pass_on) -> int:
+        """Drop what is left over; how many objects and unfinished multipart uploads that were. ``between`` is called between
+        any two that are looked at, and may end the sweep by what it raises."""
         dropped = 0
         for key, upload, digest in self._candidates():
+            between()
             if self._is_taken(key, upload, digest):
                 continue
             self._close(upload, digest)
@@ -61,9 +67,10 @@ class Leftovers:
                 self._store.delete(key)
                 dropped += 1
         for stored in self._old(PROOFS):
+            between()
             self._store.delete(stored.key)
             dropped += 1
-        return dropped + self._drop_manifests() + self._abort_parts()
+        return dropped + self._drop_manifests(between) + self._abort_parts(between)
 
     def _candidates(self) -> Iterator[tuple[str, str, Digest | None]]:
         """Keys that might be left over, of which upload, and which digest their bytes should have, if that is known."""
@@ -108,11 +115,12 @@ class Leftovers:
         with suppress(UploadUnknown):  # it has ended already
             self._records.end(upload)
 
-    def _drop_manifests(self) -> int:
+    def _drop_manifests(self, between: Callable[[], object]) -> int:
         """Bytes of large manifests, put for a push that died then, or that found the manifest there already. A push takes
         minutes: none that began before those is going to name them."""
         dropped = 0
         for stored in list(self._old(MANIFESTS)):
+            between()
             _, _, place = stored.key.partition(MANIFESTS)
             repository, _, rest = place.partition("/")
             digest, slash, _ = rest.partition("/")
@@ -127,11 +135,12 @@ class Leftovers:
                 dropped += 1
         return dropped
 
-    def _abort_parts(self) -> int:
+    def _abort_parts(self, between: Callable[[], object]) -> int:
         if self._multipart is None:
             return 0
         latest, aborted = self._clock.now() - timedelta(seconds=GRACE), 0
         for key, identifier, begun in list(self._multipart.unfinished(DATA)):
+            between()
             upload = key.split("/")[1]
             record = self._records.read(upload)
             if begun <= latest and not _goes_on(record, identifier):

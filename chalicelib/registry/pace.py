@@ -11,5 +11,5 @@ class Pace(Protocol):
     def count(self, what: str, number: int = 1) -> None:
         """Tell of progress."""
 
-    def checkpoint(self, cursor: str = "") -> None:
+    def checkpoint(self, cursor: str | None = None) -> None:
         """Between two steps; raises what ends the work here."""

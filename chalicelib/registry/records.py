@@ -82,6 +82,16 @@ another repository later, an id never.
     attempts/from/<address>
         all                                         until, last: wrong passwords from one address, for any name
     keys/<root key's thumbprint>                    crypto/keyring.py
+    job/<job id>
+        job                                         kind, status, parameters, counts, cursor, lines, ... jobs.py
+        log/<offset>                                lines: a stretch of its log that begins there
+    jobs
+        <job id>                                    (index) all jobs; an id begins with its time
+    open
+        <kind>                                      (index) job, due_at, holder?, until?: the one job of the kind that has not
+                                                    ended, and the lease of who runs it; revision
+    crons
+        <kind>                                      next_at, timed_by, schedule?, parameters?, ...; version. crons.py
 
 ``revision`` is another one, never used before, after each change that somebody's decision may rest on. Who takes an item
 away does so on the condition that the revision is the one at which nothing depended on it; who comes to depend on it
@@ -106,6 +116,9 @@ CONDEMNED_PARTITION = "condemned"
 UNTAGGED_PARTITION = "untagged"
 RESTORABLE_PARTITION = "restorable"
 RETIRED_PARTITION = "retired"
+JOBS_PARTITION = "jobs"
+OPEN_PARTITION = "open"
+CRONS_PARTITION = "crons"
 REVISION = "revision"
 CONDEMNED_AT = "condemned_at"
 VERSION = "version"
@@ -320,6 +333,31 @@ def fresh_revision() -> int:
 def revised(attributes: Attributes) -> Condition:
     """Holds if the item still has the revision of these attributes; an earlier release gave blobs none."""
     return Equals(REVISION, number(attributes, REVISION)) if REVISION in attributes else Lacks(REVISION)
+
+
+def job_contents(job: str) -> str:
+    """The partition of a job's record and its log, by its id."""
+    return f"job/{job}"
+
+
+def job_key(job: str) -> Key:
+    return Key(job_contents(job), "job")
+
+
+def job_log_key(job: str, offset: int) -> Key:
+    return Key(job_contents(job), f"log/{offset:08d}")
+
+
+def jobs_key(job: str) -> Key:
+    return Key(JOBS_PARTITION, job)
+
+
+def open_key(kind: str) -> Key:
+    return Key(OPEN_PARTITION, kind)
+
+
+def cron_key(kind: str) -> Key:
+    return Key(CRONS_PARTITION, kind)
 
 
 def last_segment(sort: str) -> str:

@@ -37,6 +37,8 @@ COMMANDS = {
     "can-i": ("can_i", "Ask whether you may do something, and why."),
     "events": ("events", "What was done, and what was refused."),
     "settings": ("settings", "The registry's settings: show, set."),
+    "job": ("job", "The registry's own work: list, show, run, cancel, logs, delete, kinds."),
+    "cron": ("cron", "When that work is done by itself: list, set, unset."),
     "completion": ("completion", "Print the completion script of a shell."),
     "relay": ("relay", "Bring large layers to a registry that takes small requests only."),
 }

@@ -98,6 +98,10 @@ class Session:
             raise Unreachable(f"{self.client.address.host} did not say who is calling: is it a Slipway registry?")
         return name
 
+    def pause(self, seconds: float) -> None:
+        """Wait before asking again."""
+        self._wait(seconds)
+
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def show(self, content: Json) -> None:

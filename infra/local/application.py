@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 from chalicelib.registry.errors import RegistryError
 from infra.local.asgi import ServerBlobs
@@ -17,10 +16,31 @@ from infra.local.inline import MaySend, anybody
 from infra.local.relay import Refusal
 from infra.local.settings import CannotStart
 
-EXPIRE_UPLOADS_SECONDS = 300.0
+RUN_JOBS_SECONDS = 2.0
 EXPIRE_RECORDS_SECONDS = 60.0
-SWEEP_STORAGE_SECONDS = 24 * 3600.0
-ROTATE_KEYS_SECONDS = 6 * 3600
+
+
+class Lifetime:
+    """What the jobs have for Lambda's context: how long they may go on at a stretch, and that the server ends."""
+
+    STRETCH_SECONDS = 300.0
+    """A job that takes longer is left to the next turn, which begins with those that have waited longest."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+        self._until = 0.0
+
+    def begin(self) -> Lifetime:
+        """A new stretch."""
+        self._until = time.monotonic() + self.STRETCH_SECONDS
+        return self
+
+    def end(self) -> None:
+        """The server ends: a job that is being worked on is handed over at its next checkpoint, to the next start."""
+        self._is_over = True
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 0 if self._is_over else int(1000 * (self._until - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class Parts:
     refusal: Refusal
     edge: Edge
     ensure_admin: Callable[[str], bool]
+    lifetime: Lifetime = field(default_factory=Lifetime)
     chores: tuple[Chore, ...] = ()
     may_send: MaySend = anybody
 
@@ -53,6 +74,7 @@ def load() -> Parts:
     from chalicelib.entry import schedules
 
     wiring.disk_blobs().drop_staged()
+    lifetime = Lifetime()
     return Parts(
         app=app,
         blobs=wiring.disk_blobs(),
@@ -60,11 +82,10 @@ def load() -> Parts:
         edge=Edge(store_of(settings.realm, settings.service, upload_keys, direct=False, relay=True)),
         ensure_admin=wiring.accounts().ensure_admin,
         may_send=_may_send(),
+        lifetime=lifetime,
         chores=(
-            Chore("expiry of uploads", EXPIRE_UPLOADS_SECONDS, partial(schedules.expire_uploads, {}, None)),
+            Chore("jobs", RUN_JOBS_SECONDS, lambda: schedules.run_jobs({}, lifetime.begin())),
             Chore("expiry of records", EXPIRE_RECORDS_SECONDS, lambda: table.drop_expired(int(time.time()))),
-            Chore("rotation of keys", ROTATE_KEYS_SECONDS, partial(schedules.rotate_keys, {}, None)),
-            Chore("sweep of the store", SWEEP_STORAGE_SECONDS, partial(schedules.sweep_storage, {}, None)),
         ),
     )
 

@@ -86,6 +86,7 @@ def run(settings: ServerSettings, parts: Parts, listener: socket.socket) -> None
         server.run(sockets=[listener])
     finally:
         listener.close()
+        parts.lifetime.end()
         _wind_down(pools, housekeeping)
 
 

@@ -78,7 +78,7 @@ def declared(app: Chalice, project: Path, stage: str) -> Declared:
 
 
 def title(name: str) -> str:
-    """A function's name as part of the template's: ``expire_uploads`` is ExpireUploads, Chalice's ``api_handler`` Api."""
+    """A function's name as part of the template's: ``run_jobs`` is RunJobs, Chalice's ``api_handler`` Api."""
     return "".join(word.capitalize() for word in re.split("_", name.removesuffix("_handler")))
 
 

@@ -66,19 +66,21 @@ ALLOWED: dict[str, tuple[Allowed, ...]] = {
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket",)),
     ),
-    "expire_uploads": (
-        (_TABLE, ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")),
-        (_objects("data"), ("s3:AbortMultipartUpload", "s3:DeleteObject")),
-        (_BUCKET, ("s3:ListBucket",)),
-    ),
-    "sweep_storage": (
-        (_TABLE, ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")),
-        (_objects("data", "direct", "proofs"), ("s3:DeleteObject",)),
+    "run_jobs": (
+        (
+            _TABLE,
+            (
+                "dynamodb:BatchGetItem",
+                "dynamodb:DeleteItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateItem",
+            ),
+        ),
+        (_objects("data", "direct", "manifests", "proofs"), ("s3:DeleteObject",)),
         (_objects("data"), ("s3:AbortMultipartUpload",)),
         (_BUCKET, ("s3:ListBucket", "s3:ListBucketMultipartUploads")),
-    ),
-    "rotate_keys": (
-        (_TABLE, ("dynamodb:BatchGetItem", "dynamodb:PutItem")),
         (attribute("SigningKey", "Arn"), ("kms:GetPublicKey", "kms:Sign")),
         (attribute("WrappingKey", "Arn"), ("kms:Encrypt",)),
     ),

@@ -122,9 +122,12 @@ NAMES: Mapping[str, str] = {
     "rule": "main",
     "account": "{self}",
     "id": "{own-token}",
+    "job": "{ended-job}",
+    "action": "climb",
 }
 """What stands for each parameter; ``{self}`` is the caller's name, ``{own-token}`` the id of an access token of the caller's,
-``{zoe's-token}`` one of somebody else's. ``{repo}`` is each of the three in turn."""
+``{zoe's-token}`` one of somebody else's, ``{ended-job}`` and ``{waiting-job}`` are jobs. ``{repo}`` is each of the three in
+turn."""
 
 _ACCOUNTS = "/enzi/v0/accounts"
 _ACCOUNT = "/enzi/v0/accounts/{name}"
@@ -133,6 +136,8 @@ _ROBOTS = "/api/v0/accounts/{org}/robots"
 _REPOSITORY = "/api/v0/repositories/{ns}/{repo}"
 _NAMESPACE = "/api/v0/repositoryNamespaces/{ns}/teamAccess"
 _TOKENS = "/api/v0/api_tokens"
+_JOB = "/api/v0/jobs/{job}"
+_CRON = "/api/v0/crons/{action}"
 _WHY = "/api/v0/accounts/{account}/repositoryAccess/{ns}/{repo}"
 
 _SELF, _ZOE, _CI, _NOBODY = {"name": "{self}"}, {"name": "zoe"}, {"name": "acme%2Bci"}, {"name": "nobody"}
@@ -140,6 +145,7 @@ _NAMED, _PROMOTED = {"fullName": "N"}, {"isAdmin": True}
 _PASSWORDS = {"oldPassword": "{password}", "newPassword": "better"}
 _TRUST = {"issuer": "https://issuer.test", "subject": "repo:acme/*"}
 _LABEL = {"tokenLabel": "made"}
+_WAITING = {"job": "{waiting-job}"}
 
 MANAGEMENT: Sequence[Row] = (
     Row("GET", "/api/v0/whoami", "any-caller"),
@@ -232,6 +238,16 @@ MANAGEMENT: Sequence[Row] = (
     Row("PATCH", f"{_TOKENS}/{{id}}", "other-person", {"isActive": False}, names={"id": "{zoe's-token}"}, query="account=zoe"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "signed-in"),
     Row("DELETE", f"{_TOKENS}/{{id}}", "other-person", names={"id": "{zoe's-token}"}, query="account=zoe"),
+    Row("GET", "/api/v0/jobs", "administrators"),
+    Row("POST", "/api/v0/jobs", "administrators", {"action": "climb", "parameters": {"steps": 1}}),
+    Row("GET", _JOB, "administrators"),
+    Row("DELETE", _JOB, "administrators"),
+    Row("POST", f"{_JOB}/cancel", "administrators", names=_WAITING),
+    Row("GET", f"{_JOB}/logs", "administrators"),
+    Row("GET", "/api/v0/crons", "administrators"),
+    Row("GET", _CRON, "administrators"),
+    Row("PUT", _CRON, "administrators", {"schedule": "0 0 4 * * *"}),
+    Row("DELETE", _CRON, "administrators"),
     Row("GET", "/api/v0/events", "administrators"),
     Row("GET", "/api/v0/meta/settings", "signed-in"),
     Row("PATCH", "/api/v0/meta/settings", "administrators", {"eventRetentionDays": 30}),

@@ -101,6 +101,7 @@ def _url(world: World, row: Row, state: str, who: str) -> str:
         "{self}": caller.replace("+", "%2B"),
         "{own-token}": world.tokens.get(caller, "0"),
         "{zoe's-token}": world.tokens["zoe"],
+        **{f"{{{status}-job}}": job for status, job in world.jobs.items()},
     }
     names = {**NAMES, "repo": state, **(row.names or {})}
     path = row.path.format(**{name: filled.get(text, text) for name, text in names.items()})

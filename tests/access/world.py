@@ -86,7 +86,8 @@ class NotedTable(MemoryTable):
 class World:
     """The organizations ``acme`` and ``other``, and the repositories ``acme/private`` and ``acme/public``.
 
-    ``callers`` has each kind of caller by name, ``tokens`` the id of an access token of each account, by its name.
+    ``callers`` has each kind of caller by name, ``tokens`` the id of an access token of each account, by its name, ``jobs``
+    those of a job that has ``ended`` and of one that is ``waiting``.
     ``secrets`` are all passwords and tokens, ``hashes`` those of access tokens. The user ``zoe`` has no part in anything,
     and no caller is her.
     """
@@ -96,6 +97,7 @@ class World:
     log: Lines
     callers: dict[str, Who] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
     bearers: dict[tuple[str, str], str | None] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class World:
         world._people()
         world._content()
         world._tokens()
+        world._jobs()
         return world
 
     def fresh(self) -> World:
@@ -214,6 +217,12 @@ class World:
             assert made.status == 200, made.body
         self.surface.accounts.change("locked", Changes(is_active=False))
         self.surface.clock.advance(120)
+
+    def _jobs(self) -> None:
+        jobs = self.surface.jobs
+        self.jobs["ended"] = jobs.create("climb", {}, "admin").id
+        self.surface.run_jobs()
+        self.jobs["waiting"] = jobs.create("stumble", {}, "admin").id
 
     def _made(self, name: str, expires_at: int | None = None, limits: Limits | None = None) -> str:
         account = self.surface.accounts.get(name)

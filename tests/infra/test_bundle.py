@@ -30,7 +30,7 @@ ALONE = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import app
-early = sorted({"boto3", "s3transfer", "aws_xray_sdk"} & set(sys.modules))
+early = sorted({"boto3", "s3transfer", "aws_xray_sdk", "cronsim"} & set(sys.modules))
 assert not early, early
 import boto3
 for service in sys.argv[2:]:
@@ -38,6 +38,8 @@ for service in sys.argv[2:]:
 boto3.client("s3").get_paginator("list_objects_v2")
 from chalicelib import wiring
 wiring.accounts().ensure_admin
+wiring.runner()
+assert "cronsim" in sys.modules
 import chalicelib.aws.kms_signer, chalicelib.aws.secrets_manager
 os.environ["LAMBDA_TASK_ROOT"] = sys.argv[1]  # as on Lambda, where the tracing library makes no client
 from chalicelib.aws.tracing import traced

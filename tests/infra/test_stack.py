@@ -48,16 +48,10 @@ def test_chalice_declares_the_functions_and_their_sizes() -> None:
     assert found == {
         "api_handler": ("app.app", 1769, 30),
         "adopt": ("app.adopt", 1769, 900),
-        "expire_uploads": ("app.expire_uploads", 512, 300),
-        "sweep_storage": ("app.sweep_storage", 512, 900),
-        "rotate_keys": ("app.rotate_keys", 512, 60),
+        "run_jobs": ("app.run_jobs", 512, 900),
         "ensure_admin": ("app.ensure_admin", 512, 60),
     }
-    assert {each.function: each.expression for each in declarations("prod").schedules} == {
-        "expire_uploads": "rate(5 minutes)",
-        "sweep_storage": "rate(1 day)",
-        "rotate_keys": "rate(6 hours)",
-    }
+    assert {each.function: each.expression for each in declarations("prod").schedules} == {"run_jobs": "rate(1 minute)"}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -170,9 +164,7 @@ def test_everybody_calls_an_alias() -> None:
     assert "${ApiAlias}" in properties("HttpApiIntegration")["IntegrationUri"]["Fn::Sub"]
     rules = of_type("AWS::Events::Rule")
     assert {name: [each["Arn"]["Ref"] for each in rule["Properties"]["Targets"]] for name, rule in rules.items()} == {
-        "ExpireUploadsRule": ["ExpireUploadsAlias"],
-        "SweepStorageRule": ["SweepStorageAlias"],
-        "RotateKeysRule": ["RotateKeysAlias"],
+        "RunJobsRule": ["RunJobsAlias"],
         "StoredRule": ["AdoptAlias"],
     }
     assert properties("RotateSchedule")["RotationLambdaARN"] == {"Ref": "RotateAlias"}

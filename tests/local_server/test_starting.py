@@ -23,9 +23,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from chalicelib.registry.jobs import DONE
+from infra.local.application import Lifetime
 from infra.local.housekeeping import Chore, Housekeeping
 from tests.edge.speaking import bearer, state
 from tests.local_server.running import SECONDS, Wire, running
+from tests.running_jobs import Works
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -263,3 +266,22 @@ def test_chores_run_at_their_intervals_and_survive_failure() -> None:
     assert done.wait(SECONDS)
     assert keeping.stop(SECONDS)
     assert runs.count("rarely") == 1
+
+
+def test_a_server_that_ends_leaves_its_job_where_it_is_and_a_new_one_goes_on() -> None:
+    works, lifetime = Works(seconds=0), Lifetime()
+    job = works.create()
+
+    def tick() -> int:
+        lifetime.begin()
+        return works.runner.tick(lambda: lifetime.get_remaining_time_in_millis() / 1000)
+
+    works.during = lambda _run, step: lifetime.end() if step == 1 else None
+    assert tick() == 1
+    assert works.done == [0, 1]
+    assert tick() == 0
+    lifetime = Lifetime()
+    assert tick() == 1
+    ended = works.jobs.get(job.id)
+    assert (ended.status, ended.attempts) == (DONE, 1)
+    assert works.done == [0, 1, 2, 3]

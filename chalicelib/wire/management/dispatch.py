@@ -137,11 +137,11 @@ def _repository_id(asked: Asked) -> str:
     return found.id if found is not None else ""
 
 
-_SUBJECTS = ("name", "org", "account")
+_SUBJECTS = ("name", "org", "account", "action")
 
 
 def _object(names: Mapping[str, str]) -> str:
-    """What a path names in the first place: a repository, a namespace, an account; "registry" for none."""
+    """What a path names in the first place: a repository, a namespace, an account, a kind of job; "registry" for none."""
     if "ns" in names:
         return f"{names['ns']}/{names['repo']}" if "repo" in names else names["ns"]
     return next((names[name] for name in _SUBJECTS if name in names), "registry")

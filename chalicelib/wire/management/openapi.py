@@ -18,8 +18,9 @@ from chalicelib.registry.errors import Unsupported
 from chalicelib.wire.http import Request, Response
 from chalicelib.wire.management import words
 from chalicelib.wire.management.bodies import JSON
+from chalicelib.wire.management.jobs import ACTION_PATTERN
 from chalicelib.wire.management.needs import Anybody, OfRepository
-from chalicelib.wire.management.paging import DEFAULT_SIZE, MAX_SIZE, NEXT
+from chalicelib.wire.management.paging import NEXT, SIZE, Whole
 from chalicelib.wire.management.routes import ROUTES, Parameter, Route
 
 PATH = "/api/v0/openapi.json"
@@ -73,7 +74,7 @@ def document() -> Node:
         "info": {
             "title": "Slipway",
             "version": "0",
-            "description": "Accounts, organizations, teams, robots, repositories and the access to them.",
+            "description": "Accounts, organizations, teams, robots, repositories, the access to them, and the registry's jobs.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
@@ -171,6 +172,8 @@ _NAMES: Mapping[str, tuple[str, int, str]] = {
     "repo": (words.REPOSITORY_PATTERN, 190, "A repository in the namespace; slashes in it are not encoded."),
     "rule": (r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", 64, "A trust rule."),
     "id": (r"^[A-Za-z0-9_-]+$", 64, "An access token's id, which is not the token."),
+    "job": (r"^[a-z0-9]+$", 64, "A job's id."),
+    "action": (ACTION_PATTERN, 64, "A kind of job."),
 }
 """What each name in a path looks like, its greatest length, and what it is."""
 
@@ -186,13 +189,14 @@ def _query_parameters(row: Route) -> Iterator[Node]:
     for parameter in row.query:
         yield {"name": parameter.name, "in": "query", "description": parameter.about, "schema": _schema(parameter)}
     if row.is_list:
-        size = {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE}
-        yield {"name": "pageSize", "in": "query", "description": "Entries at most.", "schema": size}
+        yield {"name": SIZE.name, "in": "query", "description": SIZE.about, "schema": _schema(SIZE)}
         start = {"type": "string"}
         yield {"name": "pageStart", "in": "query", "description": f"{NEXT} of the page before.", "schema": start}
 
 
-def _schema(parameter: Parameter) -> Node:
+def _schema(parameter: Parameter | Whole) -> Node:
+    if isinstance(parameter, Whole):
+        return {"type": "integer", "minimum": parameter.least, "maximum": parameter.most, "default": parameter.default}
     if parameter.choices:
         return {"type": "string", "enum": list(parameter.choices)}
     return {"type": "string", "pattern": parameter.pattern}

@@ -16,7 +16,6 @@ from chalicelib.registry.errors import PaginationInvalid
 from chalicelib.wire.http import Request
 
 DEFAULT_SIZE = 10
-MAX_SIZE = 100
 NEXT = "X-Next-Page-Start"
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._+/-]{0,254}", re.ASCII)
@@ -47,13 +46,33 @@ class Page:
         return self.cut([entry for entry in entries if key(entry) > self.after][: self.one_more], key)
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A query parameter that is a whole number within bounds."""
+
+    name: str
+    about: str
+    default: int
+    least: int
+    most: int
+
+    def of(self, request: Request) -> int:
+        """What a request says. Raises PaginationInvalid."""
+        text = request.first(self.name, str(self.default))
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(self.most))
+        if not (is_number and self.least <= int(text) <= self.most):
+            raise PaginationInvalid(f"{self.name} must be a whole number from {self.least} to {self.most}")
+        return int(text)
+
+
+SIZE = Whole("pageSize", "Entries at most.", DEFAULT_SIZE, 1, 100)
+
+
 def page_of(request: Request) -> Page:
     """Raises PaginationInvalid."""
-    size = request.first("pageSize", str(DEFAULT_SIZE))
-    if not (size.isascii() and size.isdigit() and len(size) <= 3 and 1 <= int(size) <= MAX_SIZE):
-        raise PaginationInvalid(f"pageSize must be a whole number from 1 to {MAX_SIZE}")
+    size = SIZE.of(request)
     start = request.first("pageStart")
-    return Page(_decoded(start) if start else "", int(size))
+    return Page(_decoded(start) if start else "", size)
 
 
 def encoded(key: str) -> str:

@@ -19,10 +19,13 @@ from msgspec import Struct
 from chalicelib.registry.access import AccountOperation, Operation
 from chalicelib.registry.creations import CREATED
 from chalicelib.registry.errors import EndpointUnknown, Unsupported
+from chalicelib.registry.jobs import STATUSES
 from chalicelib.wire.management import (
     accounts,
     api_tokens,
+    crons,
     events,
+    jobs,
     organizations,
     repositories,
     robots,
@@ -47,6 +50,7 @@ from chalicelib.wire.management.needs import (
     OfTokenOwner,
     SignedIn,
 )
+from chalicelib.wire.management.paging import Whole
 
 Endpoint: TypeAlias = Callable[[Call], Answer]
 
@@ -78,7 +82,7 @@ class Route:
     event: str = ""
     is_list: bool = False
     is_versioned: bool = False
-    query: tuple[Parameter, ...] = ()
+    query: tuple[Parameter | Whole, ...] = ()
     fields: Mapping[str, AccountOperation | Operation] = field(default_factory=dict)
 
 
@@ -99,6 +103,8 @@ _ROBOTS = "/api/v0/accounts/{org}/robots"
 _REPOSITORIES = "/api/v0/repositories"
 _REPOSITORY = "/api/v0/repositories/{ns}/{repo}"
 _TOKENS = "/api/v0/api_tokens"
+_JOBS = "/api/v0/jobs"
+_CRON = "/api/v0/crons/{action}"
 _NAMESPACE_GRANTS = "/api/v0/repositoryNamespaces/{ns}/teamAccess"
 
 _SEES = OfAccount(AccountOperation.VIEW, "org", ORGANIZATIONS)
@@ -110,6 +116,8 @@ _MANAGES = OfRepository(Operation.MANAGE_ACCESS)
 _FILTER = Parameter("filter", "Which accounts.", choices=tuple(accounts.FILTERS))
 _ACCOUNT_OF = Parameter("account", "Whose; the caller's own if left out.", pattern=words.LOGIN_PATTERN)
 _PREFIX = Parameter("prefix", "How the repositories' full names begin.", pattern=repositories.PREFIX_PATTERN)
+_ACTION = Parameter("action", "Only jobs of this kind.", pattern=jobs.ACTION_PATTERN)
+_STATUS = Parameter("status", "Only those.", choices=STATUSES)
 
 
 def _get(
@@ -222,6 +230,24 @@ ROUTES: Sequence[Route] = (
           api_tokens.ApiToken, api_tokens.ApiTokenChange, 200, "TOKEN_UPDATE", is_versioned=True, query=(_ACCOUNT_OF,)),
     Route("DELETE", f"{_TOKENS}/{{id}}", OfTokenOwner(), api_tokens.delete_token, "End an access token",
           status=204, event="TOKEN_DELETE", is_versioned=True, query=(_ACCOUNT_OF,)),
+    # ----------------------------------------------------------------------------------------------------------- jobs
+    _list(_JOBS, Administrator(), jobs.list_jobs, jobs.Jobs, "The registry's own work, under way and ended", _ACTION, _STATUS),
+    Route("POST", _JOBS, Administrator(), jobs.create_job, "Run a job now",
+          jobs.Job, jobs.NewJob, 201, "JOB_CREATE"),
+    _get(f"{_JOBS}/{{job}}", Administrator(), jobs.read_job, jobs.Job, "A job"),
+    Route("DELETE", f"{_JOBS}/{{job}}", Administrator(), jobs.delete_job, "Delete an ended job with its log",
+          status=204, event="JOB_DELETE"),
+    Route("POST", f"{_JOBS}/{{job}}/cancel", Administrator(), jobs.cancel_job,
+          "End a job; one that is running stops at its next step", jobs.Job, event="JOB_CANCEL"),
+    Route("GET", f"{_JOBS}/{{job}}/logs", Administrator(), jobs.read_log, "What a job has written down",
+          jobs.JobLog, query=(jobs.OFFSET, jobs.LIMIT)),
+    _list("/api/v0/crons", Administrator(), crons.list_crons, crons.Crons,
+          "The kinds of jobs: what they take, and when they run by themselves"),
+    _get(_CRON, Administrator(), crons.read_cron, crons.Cron, "When a kind of job runs by itself", is_versioned=True),
+    Route("PUT", _CRON, Administrator(), crons.put_cron, "Change when a kind of job runs by itself, and how",
+          crons.Cron, crons.CronChange, 200, "CRON_PUT", is_versioned=True),
+    Route("DELETE", _CRON, Administrator(), crons.delete_cron, "Have a kind of job run only when it is asked for",
+          status=204, event="CRON_DELETE", is_versioned=True),
     # ------------------------------------------------------------------------------------------------- the registry
     _list("/api/v0/events", Administrator(), events.list_events, events.Events, "What happened in the registry"),
     _get("/api/v0/meta/settings", SignedIn(), settings.read_settings, settings.Settings, "The registry's settings",

@@ -9,8 +9,10 @@ from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
+from chalicelib.registry.crons import Crons
 from chalicelib.registry.events import Events
 from chalicelib.registry.federation import TrustRules
+from chalicelib.registry.jobs import Jobs
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
@@ -34,3 +36,5 @@ class Management:
     events: Events
     configuration: Configuration
     trust: TrustRules
+    jobs: Jobs
+    crons: Crons

@@ -23,6 +23,7 @@ DELETES = [
     "repo delete a/b",
     "robot delete acme+ci",
     "token delete 5",
+    "job delete 5f",
 ]
 NO = {"errors": [{"code": "NOT_AUTHORIZED", "message": "denied", "detail": {"reason": "only admins may"}}]}
 

@@ -21,6 +21,8 @@ from tests.infra.command.running import ROOT, User
         ("slipway grant set acme/dev acme/ read-", {"read-only", "read-write"}),
         ("slipway repo edit --pu", {"--public"}),
         ("slipway team list --reg", {"--registry"}),
+        ("slipway job list --status ca", {"cancelled"}),
+        ("slipway cron ", {"list", "set", "unset"}),
         ("slipway relay --up", {"--upstream"}),
         ("slipway --output ", {"table", "json"}),
         ("slipway user delete --yes nothing-that-is-known", set()),

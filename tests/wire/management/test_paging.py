@@ -14,7 +14,7 @@ from chalicelib.wire.management.routes import ROUTES
 from tests.wire.management.asking import House
 
 NAMES = {"org": "acme", "name": "bob", "user": "bob", "team": "devs", "account": "bob", "ns": "acme", "repo": "team/app"}
-NAMES |= {"robot": "ci", "rule": "x", "id": "0"}
+NAMES |= {"robot": "ci", "rule": "x", "id": "0", "job": "0", "action": "climb"}
 LISTS = [row.path.format(**NAMES) for row in ROUTES if row.is_list]
 
 

@@ -1,0 +1,80 @@
+"""What the registry does for itself again and again: the work of the kinds of jobs, in bounded steps.
+
+Each function takes what it works with and a ``Run``. To stop anywhere and to begin again is harmless for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+from chalicelib.registry.garbage import Garbage
+from chalicelib.registry.jobs import ENDED, Job, Jobs, Run
+from chalicelib.registry.leftovers import Leftovers
+from chalicelib.registry.ports import Clock
+from chalicelib.registry.pushes import Pushes
+from chalicelib.registry.uploads import Uploads
+
+_AT_ONCE = 100
+
+
+class RotatingKeys(Protocol):
+    """The ring of keys that sign tokens."""
+
+    def rotate(self) -> Sequence[str]:
+        """Make the present key and, in time, the next one; their ids."""
+
+
+def collect_garbage(garbage: Garbage, clock: Clock, run: Run) -> None:
+    """Take away what nothing needs, for ``minutes`` minutes at most; 0 is until there is no more."""
+    minutes = run.parameters["minutes"]
+    garbage.collect(run, clock.now() + timedelta(minutes=minutes) if minutes else None)
+
+
+def expire_uploads(uploads: Uploads, pushes: Pushes, run: Run) -> None:
+    """Drop uploads that were given up, and pushes that were interrupted."""
+    _until_none("uploads", uploads.sweep, run)
+    _until_none("pushes", pushes.sweep, run)
+
+
+def sweep_staging(leftovers: Leftovers, run: Run) -> None:
+    """Drop what crashes and lost events left in the store."""
+    run.count("objects", leftovers.sweep(run.checkpoint))
+
+
+def rotate_keys(ring: RotatingKeys, run: Run) -> None:
+    """Have the next key for tokens ready in time."""
+    run.log(f"keys: {', '.join(ring.rotate())}")
+
+
+def trim_history(jobs: Jobs, clock: Clock, run: Run) -> None:
+    """Forget jobs that ended more than ``days`` ago, and all but the ``keep`` that were made last of those that have ended.
+
+    The cursor is how many of those were kept so far, and the last job looked at."""
+    oldest = (clock.now() - timedelta(days=run.parameters["days"])).timestamp()
+    seen, _, after = run.cursor.partition("/")
+    kept = int(seen or 0)
+    while entries := jobs.stretch(after, _AT_ONCE):
+        for job in jobs.of(entries):
+            after = job.id
+            if _is_kept(job, oldest, kept < run.parameters["keep"]):
+                kept += job.status in ENDED
+            else:
+                jobs.delete(job.id)
+                run.count("jobs")
+            run.checkpoint(f"{kept}/{after}")
+        after = entries[-1].key.sort
+
+
+def _is_kept(job: Job, oldest: float, has_room: bool) -> bool:
+    return job.status not in ENDED or (has_room and (job.ended_at or 0) >= oldest)
+
+
+def _until_none(what: str, sweep: Callable[[int], int], run: Run) -> None:
+    for dropped in iter(partial(sweep, _AT_ONCE), 0):
+        run.count(what, dropped)
+        run.checkpoint()
+        if dropped < _AT_ONCE:
+            return

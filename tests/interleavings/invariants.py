@@ -22,11 +22,12 @@ GRACE = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What clients may rely on: manifests and blobs that are there, by repository's name and digest; those that are not; where
-    tags point. ``broken``: what was said that contradicts itself."""
+    """What clients may rely on: manifests and blobs that are there, by repository's name and digest; manifests that may be
+    restored, where that is kept at all; what is not there; where tags point. ``broken``: what was said that contradicts itself."""
 
     manifests: frozenset[tuple[str, str]]
     blobs: frozenset[tuple[str, str]]
+    restorable: frozenset[tuple[str, str]]
     gone_manifests: frozenset[tuple[str, str]]
     gone_blobs: frozenset[tuple[str, str]]
     tags: frozenset[tuple[str, str, str]]
@@ -60,6 +61,7 @@ def promises(deeds: Iterable[Deed], *, is_skewed: bool = False) -> Promises:
     return Promises(
         manifests=tagged if is_skewed else standing((STORE, KEEP), REMOVE),
         blobs=frozenset() if is_skewed else standing((PRESENT,), UNLINK),
+        restorable=frozenset() if UNLINK in by_kind or is_skewed else standing((REMOVE,), STORE),
         gone_manifests=standing((REMOVE,), STORE),
         gone_blobs=standing((UNLINK,), PRESENT, "adopt"),
         tags=tags,
@@ -83,9 +85,7 @@ def _tags(by_kind: Mapping[str, list[Deed]], drops: list[Deed]) -> frozenset[tup
     return frozenset(found)
 
 
-def _broken(
-    deeds: Iterable[Deed], by_kind: Mapping[str, list[Deed]], undone: Callable[..., bool]
-) -> Iterator[str]:
+def _broken(deeds: Iterable[Deed], by_kind: Mapping[str, list[Deed]], undone: Callable[..., bool]) -> Iterator[str]:
     for deed in deeds:
         if deed.answer == "Busy":
             yield f"{deed.kind} {deed.subject} gave up as busy"
@@ -153,6 +153,14 @@ class Judge:
             if record is None or "pending" in record:
                 yield f"the manifest {str(child.digest)[:15]}"
 
+    def _unrestorable(self, state: State, partition: str, digest: str) -> Iterator[str]:
+        removed = state.items.get(Key(partition, f"removed/manifest/{digest}"))
+        if removed is None or "expired" in removed:
+            yield "it is not in the trash"
+        for blob in self._manifests[digest].blobs:
+            if Key(partition, f"blob/{blob.digest}") not in state.items:
+                yield f"no link to {str(blob.digest)[:15]}"
+
     def unkept(self, state: State, promised: Promises) -> list[str]:
         """Which promises this state breaks."""
         ids = {
@@ -178,6 +186,12 @@ class Judge:
                 f"a client was told that {kind} {digest[:15]} is gone from {name}, and it is not"
                 for name, digest in refused
                 if (ids.get(name, ""), digest) in there
+            ]
+        if state.items.get(Key("configuration", "settings"), {}).get("restorable_days", 7):
+            found += [
+                f"manifest {digest[:15]} of {name} cannot be restored: {what}"
+                for name, digest in promised.restorable
+                for what in self._unrestorable(state, f"repository/{ids.get(name, '')}", digest)
             ]
         for name, tag, digest in promised.tags:
             pointed = state.items.get(Key(f"repository/{ids.get(name, '')}", f"tag/{tag}"))
@@ -212,6 +226,7 @@ class Judge:
     def left(self, state: State, now: int) -> Iterator[str]:
         """What is there that no repository needs."""
         needed, named = self._needed(state), set[str]()
+        yield from self._useless(state)
         for key, attributes in state.items.items():
             expires = attributes.get(EXPIRES)
             if isinstance(expires, int) and expires <= now:
@@ -221,6 +236,19 @@ class Judge:
             if not self._is_needed(key, attributes, state, needed):
                 yield f"{key.partition} {key.sort}"
         yield from (f"object {key}" for key in state.objects if key not in named)
+
+    def _useless(self, state: State) -> Iterator[str]:
+        """Manifests without a tag that no index names, and that speak of nothing there, where such are collected."""
+        if not state.items.get(Key("configuration", "settings"), {}).get("untagged_days", 0):
+            return
+        visible = set(self.visible(state))
+        named = {(where, str(child.digest)) for where, digest in visible for child in self._manifests[digest].manifests}
+        for repository, digest in visible - named:
+            tags = [
+                key for key in state.items if key[0] == f"repository/{repository}" and key[1].startswith(f"tagged/{digest}/")
+            ]
+            if not tags and (repository, str(self._manifests[digest].subject)) not in visible:
+                yield f"manifest {digest[:15]}, which nothing needs"
 
     def _needed(self, state: State) -> set[Key]:
         """The items that the manifests which are there account for, and the blobs behind them."""
@@ -257,6 +285,8 @@ class Judge:
         if partition == "untagged":
             at, repository, digest = sort.split("/")
             record = state.items.get(Key(f"repository/{repository}", f"manifest/{digest}"), {})
+            if not state.items.get(Key("configuration", "settings"), {}).get("untagged_days", 0):
+                return True  # looked at when such are collected, if ever
             return record.get("condemned_at") == int(at)
         return partition.startswith("name/") or partition in {"catalog", "public", "configuration"}
 
@@ -266,9 +296,9 @@ def _broken_link(state: State, digest: str, link: Attributes) -> Iterator[str]:
     blob = state.items.get(Key(f"blob/{digest}", "blob"))
     if blob is None:
         yield f"no record of the blob {digest[:15]}"
-    elif blob["key"] != link["key"]:
+    elif blob["key"] != link.get("key"):
         yield f"another key than the blob {digest[:15]}"
-    if str(link["key"]) not in state.objects:
+    if str(link.get("key")) not in state.objects:
         yield f"no bytes of {digest[:15]}"
     elif str(Digest.of(state.objects[str(link["key"])].content)) != digest:
         yield f"other bytes than those of {digest[:15]}"
@@ -281,7 +311,9 @@ _LONGEST = timedelta(days=11)
 def answered(deeds: Iterable[Deed]) -> str:
     """What all were told, to print."""
     return "; ".join(
-        f"{deed.kind} {deed.subject[0]} {deed.subject[1][:15]}: {deed.answer or 'no answer'}" for deed in deeds if deed.began >= 0
+        f"{deed.kind} {deed.subject[0]} {deed.subject[1][:15]}: {deed.answer or 'no answer'}"
+        for deed in deeds
+        if deed.began >= 0
     )
 
 

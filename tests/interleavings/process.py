@@ -127,7 +127,7 @@ class Unhurried:
     def count(self, what: str, number: int = 1) -> None:
         """Nobody counts."""
 
-    def checkpoint(self, cursor: str = "") -> None:
+    def checkpoint(self, cursor: str | None = None) -> None:
         """Nobody stops it."""
 
 
@@ -176,9 +176,7 @@ class Process:
     @cached_property
     def pushes_after_the_direct_lane(self) -> Pushes:
         """Those of the deployed registry, which look for what came without them."""
-        return self.program.pushes(
-            self.table, self.store, self.repositories, self.events, self.clock, adoption=self.adoption
-        )
+        return self.program.pushes(self.table, self.store, self.repositories, self.events, self.clock, adoption=self.adoption)
 
     @cached_property
     def removals(self) -> Removals:

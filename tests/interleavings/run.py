@@ -1,8 +1,8 @@
 """``make prove``: walks every scenario by two processes, and tells what was walked and what was found.
 
-    python -m tests.interleavings.run                                   # all
-    python -m tests.interleavings.run --only image/ --most 500          # some, and at most so many traces of each
-    python -m tests.interleavings.run --replay "link/push+collect:0011" # one order, step by step
+python -m tests.interleavings.run                                   # all
+python -m tests.interleavings.run --only image/ --most 500          # some, and at most so many traces of each
+python -m tests.interleavings.run --replay "link/push+collect:0011" # one order, step by step
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def shown(title: str, choices: Sequence[int], program: Program = REAL) -> Iterat
         yield f"{scene.ledger.now:>4} {names[actor]:<10} {scene.steps[actor]}"
         scene.step(actor)
         told = [deed for deed in asked if deed.answer]
-        yield from (f"     {'':<10} => {deed.kind} {deed.subject[1][:19]} {' '.join(deed.tags)}: {deed.answer}" for deed in told)
+        yield from (
+            f"     {'':<10} => {deed.kind} {deed.subject[1][:19]} {' '.join(deed.tags)}: {deed.answer}" for deed in told
+        )
     yield from (f"wrong: {each}" for each in stage.judge(scene) or ("nothing",))
 
 

@@ -2,15 +2,15 @@
 
 A *family* is a world and what may be done there at once. Of each family all pairs are walked to the end, also with each of the
 two dying before each of its calls, and (``loose``) with reads of several items that come apart; and all triples, as far as
-``most`` lets them.
+``most`` lets them. Whoever collects does so once more with a clock that is a month *ahead*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from itertools import combinations
 
 from chalicelib.registry.manifests import Manifest
@@ -31,6 +31,7 @@ from tests.interleavings.worlds import (
     WIDE,
     Building,
     World,
+    adopted,
     arrived,
     blob,
     choosing,
@@ -77,15 +78,20 @@ class Family:
         return _world_of(self.name)
 
     def scenarios(self) -> Iterator[Scenario]:
-        """Pairs, loose pairs, pairs with a clock that is off, and triples."""
+        """Pairs and triples, and what is said of them above."""
         for pair in self._together(2, self.actors):
             yield replace(pair, dies=tuple(pair.actors) if self.pairs_die else ())
             if self.loose:
                 yield replace(pair, name=f"{pair.name} loose", loose=True)
-            if "collect" in pair.actors:
-                yield replace(pair, name=f"{pair.name} ahead", skews={"collect": 30 * DAY}, dies=())
+            yield from self._ahead(pair)
         common = {name: act for name, act in self.actors.items() if name not in self.rare}
-        yield from self._together(3, common)
+        for triple in self._together(3, common):
+            yield triple
+            yield from self._ahead(triple)
+
+    def _ahead(self, scenario: Scenario) -> Iterator[Scenario]:
+        if "collect" in scenario.actors:
+            yield replace(scenario, name=f"{scenario.name} ahead", skews={"collect": 30 * DAY})
 
     def _together(self, number: int, acts: Mapping[str, Act]) -> Iterator[Scenario]:
         doubled = {**acts, **{f"{name}'": act for name, act in acts.items()}}
@@ -131,6 +137,35 @@ def _families() -> Iterator[Family]:
             "delete": do.delete_blob(BASE),
         },
         [IMAGE],
+        age=timedelta(days=8),
+    )
+    yield Family(
+        "held",  # bytes that one repository let go and another one holds
+        [blob(BASE), blob(BASE, OTHER), unlinked(BASE, OTHER)],
+        {
+            "delete": do.delete_blob(BASE),
+            "collect": do.collect,
+            "push": tagged,
+            "mount": do.mount(BASE, APP, OTHER),
+            "upload": do.upload(BASE, ticket(3, OTHER)),
+            "drop": do.drop(APP),
+        },
+        [IMAGE],
+        age=timedelta(days=8),
+    )
+    yield Family(
+        "again",  # a blob that was sent once more after its image was there
+        [stored(IMAGE, "t"), blob(BASE, number=1)],
+        {
+            "delete": do.delete(IMAGE),
+            "back": do.after_each_other(do.delete(IMAGE), do.restore(IMAGE.digest, IMAGE)),
+            "collect": do.collect,
+            "second": do.push(SECOND, "s"),
+            "push": tagged,
+            "head": do.head(BASE),
+            "unlink": do.delete_blob(BASE),
+        },
+        [IMAGE, SECOND],
     )
     yield Family(
         "shared",  # bytes that two repositories hold, one of them for an image
@@ -198,7 +233,7 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         "untagged",  # one that nothing needs, where such are collected
-        [choosing(untagged_days=1, restorable_days=0), stored(IMAGE), later(DAY + timedelta(hours=2)), collected],
+        [choosing(untagged_days=3, restorable_days=0), stored(IMAGE), later(DAY + timedelta(hours=2)), collected],
         {
             "push": tagged,
             "head": do.after_each_other(do.head_manifest(IMAGE), do.push(CHILDREN, "i")),
@@ -217,6 +252,7 @@ def _families() -> Iterator[Family]:
         {
             "delete": do.delete(CHILDREN),
             "child": do.delete(IMAGE),
+            "second": do.delete(SECOND),
             "share": do.push(SHARED, "s"),
             "again": do.push(CHILDREN, "i"),
             "untag": do.untag("i"),
@@ -241,7 +277,12 @@ def _families() -> Iterator[Family]:
     running, tail = ticket(7, begun=LAYERS), b"and the rest"
     yield Family(
         "upload",  # one that has come in part
-        [later(timedelta(days=3) - LAYERS), chunk(ticket(8, begun=LAYERS), LAYER), later(timedelta(hours=26)), chunk(ticket(9), BASE)],
+        [
+            later(timedelta(days=3) - LAYERS),
+            chunk(ticket(8, begun=LAYERS), LAYER),
+            later(timedelta(hours=26)),
+            chunk(ticket(9), BASE),
+        ],
         {
             "finish": do.finish(BASE, ticket(9)),
             "last": do.finish(BASE + tail, ticket(9), tail),
@@ -274,7 +315,7 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         "adopted",  # a blob that lies where the direct lane brought it, and is garbage; the store tells of it once more
-        [arrived(BASE, old), lambda process: process.adoption.adopt(f"direct/{process.repository_id(APP)}/{_hash(BASE)}/{old.id}")],
+        [arrived(BASE, old), adopted(BASE, old), unlinked(BASE)],
         {
             "adopt": do.adopt(BASE, old),
             "unlink": do.delete_blob(BASE),
@@ -328,12 +369,6 @@ def _families() -> Iterator[Family]:
     )
 
 
-def _hash(content: bytes) -> str:
-    from chalicelib.registry.names import Digest
-
-    return str(Digest.of(content))
-
-
 @cache
 def families() -> Mapping[str, Family]:
     """All of them, by name."""
@@ -355,7 +390,3 @@ def find(title: str) -> Scenario:
     """A scenario, or a variant of it, by its title. Raises KeyError."""
     name = title.partition("~")[0]
     return next(variant for variant in by_name()[name].variants() if variant.title == title)
-
-
-Made = Callable[[], World]
-__all__ = ["Made", "Family", "by_name", "families", "find", "partial", "scenarios"]

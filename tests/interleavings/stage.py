@@ -77,9 +77,7 @@ class Scene:
         self.ledger = Ledger(deeds=list(world.deeds))
         self.clock = FrozenClock(NOW)
         self.store = LeanBlobs(dict(world.objects), self.clock)
-        self.callers = [
-            self._caller(stage, number, name, act) for number, (name, act) in enumerate(scenario.actors.items())
-        ]
+        self.callers = [self._caller(stage, number, name, act) for number, (name, act) in enumerate(scenario.actors.items())]
         for caller in self.callers:
             caller.go()
         self.steps: list[Step | None] = [caller.next for caller in self.callers]

@@ -97,7 +97,8 @@ def world(*buildings: Building, age: timedelta = LONG_AGO) -> World:
     for deed in ledger.deeds:
         assert deed.is_done, f"the world cannot be made: {deed}"
         deed.ended = -1
-    return World(items, objects, tuple(ledger.deeds))
+    collects_untagged = process.configuration.read().untagged_days > 0
+    return World(items, objects, tuple(deed for deed in ledger.deeds if deed.tags or not collects_untagged))
 
 
 def identity(name: RepositoryName) -> str:
@@ -138,12 +139,13 @@ def direct_object(told: Ticket, content: bytes, digest: Digest | None = None) ->
     return f"{DIRECT}{told.repository}/{digest or Digest.of(content)}/{told.id}"
 
 
-def blob(content: bytes, name: RepositoryName = APP) -> Building:
+def blob(content: bytes, name: RepositoryName = APP, number: int = 0) -> Building:
+    """Bytes that were uploaded; ``number`` tells one upload of them from another."""
     digest = Digest.of(content)
 
     def build(process: Process) -> None:
         at = process.seconds()
-        told = f"{at:08x}{Digest.of(f'{name} {digest}'.encode()).hex[:24]}"
+        told = f"{at:08x}{Digest.of(f'{name} {digest} {number}'.encode()).hex[:24]}"
         upload = Ticket(told, process.repository_id(name), name, ACCOUNT, at + LIFETIME)
         process.uploads.finish(upload, digest, body=content)
 
@@ -174,7 +176,22 @@ def removed(manifest: Manifest, *, name: RepositoryName = APP) -> Building:
 
 
 def untagged(tag: str, *, name: RepositoryName = APP) -> Building:
-    return lambda process: process.removals.untag(name, Tag(tag), NOBODY)
+    def build(process: Process) -> None:
+        process.removals.untag(name, Tag(tag), NOBODY)
+        for deed in process.ledger.deeds:
+            deed.tags = tuple(each for each in deed.tags if each != tag)
+
+    return build
+
+
+def adopted(content: bytes, told: Ticket) -> Building:
+    """Bytes that came by the direct lane are a blob."""
+
+    def build(process: Process) -> None:
+        name = process.repository_id(told.name)
+        process.adoption.adopt(direct_object(told, content).replace(told.repository, name))
+
+    return build
 
 
 def unlinked(content: bytes, name: RepositoryName = APP) -> Building:
@@ -183,7 +200,12 @@ def unlinked(content: bytes, name: RepositoryName = APP) -> Building:
 
 def arrived(content: bytes, told: Ticket, claimed: bytes | None = None) -> Building:
     """Bytes that came by the direct lane, whatever they were said to be."""
-    return lambda process: process.store.put(direct_object(told, content, Digest.of(claimed or content)), content)
+
+    def build(process: Process) -> None:
+        key = direct_object(told, content, Digest.of(claimed or content))
+        process.store.put(key.replace(told.repository, process.repository_id(told.name)), content)
+
+    return build
 
 
 def chunk(told: Ticket, content: bytes) -> Building:

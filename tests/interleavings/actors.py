@@ -36,7 +36,8 @@ def push(manifest: Manifest, *tags: str, name: RepositoryName = APP, direct: boo
 
     def act(process: Process) -> None:
         pushes = process.pushes_after_the_direct_lane if direct else process.pushes
-        with process.ledger.deed(STORE, (name, manifest.digest), tags, needs):
+        with process.ledger.deed(STORE, (name, manifest.digest), tags, needs) as deed:
+            deed.adopts = needs if direct else ()
             pushes.push(name, manifest, [Tag(tag) for tag in tags], NOBODY, lambda: process.repositories.make(name))
 
     return act

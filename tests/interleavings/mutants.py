@@ -502,5 +502,5 @@ def mutants() -> Iterator[Mutant]:
     yield Mutant(
         "an untagging that condemns nothing",
         replace(REAL, removals=_removals(condemning_nothing)),
-        ("image/untag+collect", "index/untag+collect"),
+        ("index/untag+collect",),
     )

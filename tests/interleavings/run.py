@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line)
         return 0
     names = [name for name in by_name() if not chosen.only or name.startswith(tuple(chosen.only))]
-    total, wrong = prove(names, chosen.most, print)
+    total, wrong = prove(names, chosen.most, partial(print, flush=True))
     for report in wrong:
         failure = report.failure
         assert failure is not None

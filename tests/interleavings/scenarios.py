@@ -70,7 +70,7 @@ class Family:
     manifests: Sequence[Manifest]
     age: timedelta = timedelta(days=3)
     rare: frozenset[str] = field(default_factory=frozenset)
-    most: int = 4_000
+    most: int = 800
     loose: bool = True
     pairs_die: bool = True
 
@@ -351,7 +351,7 @@ def _families() -> Iterator[Family]:
             "sweep": do.sweep_pushes,
         },
         [IMAGE, HUGE],
-        most=200,
+        most=40,
         loose=False,
         pairs_die=False,
     )

@@ -1,7 +1,7 @@
 """What must hold when all have done what they wanted, in whatever order.
 
-Complete: a manifest that is there has all it needs, bytes included; one whose client was told that it is stored is there, unless
-somebody deleted it meanwhile or later. Kept: a blob that a pusher was told is there outlives the grace, unless somebody
+Complete: a manifest that is there has all it needs, bytes included; one whose client was told that it is stored is there,
+unless somebody deleted it meanwhile or later. Kept: a blob that a pusher was told is there outlives the grace, unless somebody
 deleted it. Gone: when the registry has worked alone for long enough, nothing is left that nobody needs.
 """
 
@@ -14,8 +14,9 @@ from datetime import timedelta
 from chalicelib.registry.manifests import Manifest
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import EXPIRES, Attributes, Key
+from chalicelib.registry.records import number_or, text
 from tests.interleavings.ports import Kept
-from tests.interleavings.process import DONE, DROP, KEEP, PRESENT, REMOVE, STORE, UNLINK, UNTAG, Deed, Process
+from tests.interleavings.process import DROP, KEEP, PRESENT, REMOVE, STORE, UNLINK, UNTAG, Deed, Process
 
 GRACE = timedelta(hours=24)
 
@@ -23,7 +24,8 @@ GRACE = timedelta(hours=24)
 @dataclass(frozen=True, slots=True)
 class Promises:
     """What clients may rely on: manifests and blobs that are there, by repository's name and digest; manifests that may be
-    restored, where that is kept at all; what is not there; where tags point. ``broken``: what was said that contradicts itself."""
+    restored, where that is kept at all; what is not there; where tags point. ``broken``: what was said that contradicts
+    itself."""
 
     manifests: frozenset[tuple[str, str]]
     blobs: frozenset[tuple[str, str]]
@@ -35,8 +37,8 @@ class Promises:
 
 
 def promises(deeds: Iterable[Deed], *, is_skewed: bool = False) -> Promises:
-    """What follows from what was asked and answered. Of two that went on at once either may have been the last. Where a clock is
-    wrong (``is_skewed``) no grace is promised, and so only what a tag holds."""
+    """What follows from what was asked and answered. Of two that went on at once either may have been the last. Where a clock
+    is wrong (``is_skewed``) no grace is promised, and so only what a tag holds."""
     all_deeds = list(deeds)
     by_kind: dict[str, list[Deed]] = {}
     for deed in all_deeds:
@@ -135,7 +137,7 @@ class Judge:
             if sort.startswith("blob/") and Key(partition, "repository") in state.items:
                 found += [f"the link to {sort[5:20]} has {what}" for what in _broken_link(state, sort[5:], attributes)]
             elif sort.startswith("tag/"):
-                manifest = state.items.get(Key(partition, f"manifest/{attributes['digest']}"))
+                manifest = state.items.get(Key(partition, f"manifest/{text(attributes, 'digest')}"))
                 if (manifest is None or "pending" in manifest) and Key(partition, "repository") in state.items:
                     found.append(f"{sort} points to a manifest that is not there")
         return found
@@ -191,7 +193,7 @@ class Judge:
                 for name, digest in refused
                 if (ids.get(name, ""), digest) in there
             ]
-        if state.items.get(Key("configuration", "settings"), {}).get("restorable_days", 7):
+        if _setting(state, "restorable_days", 7):
             found += [
                 f"manifest {digest[:15]} of {name} cannot be restored: {what}"
                 for name, digest in promised.restorable
@@ -245,7 +247,7 @@ class Judge:
 
     def _useless(self, state: State) -> Iterator[str]:
         """Manifests without a tag that no index names, and that speak of nothing there, where such are collected."""
-        if not state.items.get(Key("configuration", "settings"), {}).get("untagged_days", 0):
+        if not _setting(state, "untagged_days", 0):
             return
         visible = set(self.visible(state))
         named = {(where, str(child.digest)) for where, digest in visible for child in self._manifests[digest].manifests}
@@ -278,26 +280,35 @@ class Judge:
         partition, sort = key
         if key in needed:
             return "condemned_at" not in attributes or sort.startswith("manifest/")
-        if partition.startswith("repository/") and Key(partition, "repository") in state.items:
-            kind, _, rest = sort.partition("/")
-            if kind == "repository":
-                return Key(f"name/{attributes['name']}", "repository") in state.items
-            if kind == "tag":
-                return Key(partition, f"tagged/{attributes['digest']}/{rest}") in state.items
-            if kind == "needed" and rest.startswith("blob/"):
-                link = state.items.get(Key(partition, f"blob/{rest.split('/')[1]}"))
-                return link is not None and "condemned_at" not in link  # whoever gives the blob up clears it
-            if kind == "tagged":
-                digest, _, tag = rest.partition("/")
-                pointed = state.items.get(Key(partition, f"tag/{tag}"))
-                return pointed is not None and pointed["digest"] == digest
+        if partition.startswith("repository/"):
+            return Key(partition, "repository") in state.items and _belongs(key, attributes, state)
         if partition == "untagged":
             at, repository, digest = sort.split("/")
             record = state.items.get(Key(f"repository/{repository}", f"manifest/{digest}"), {})
-            if not state.items.get(Key("configuration", "settings"), {}).get("untagged_days", 0):
-                return True  # looked at when such are collected, if ever
-            return record.get("condemned_at") == int(at)
+            # Where such are not collected they are not looked at.
+            return record.get("condemned_at") == int(at) or not _setting(state, "untagged_days", 0)
         return partition.startswith("name/") or partition in {"catalog", "public", "configuration"}
+
+
+def _belongs(key: Key, attributes: Attributes, state: State) -> bool:
+    """Has this item of a repository what it is for?"""
+    partition, sort = key
+    kind, _, rest = sort.partition("/")
+    if kind == "repository":
+        return Key(f"name/{text(attributes, 'name')}", "repository") in state.items
+    if kind == "tag":
+        return Key(partition, f"tagged/{text(attributes, 'digest')}/{rest}") in state.items
+    if kind == "tagged":
+        digest, _, tag = rest.partition("/")
+        return state.items.get(Key(partition, f"tag/{tag}"), {}).get("digest") == digest
+    if kind == "needed" and rest.startswith("blob/"):
+        link = state.items.get(Key(partition, f"blob/{rest.split('/')[1]}"))
+        return link is not None and "condemned_at" not in link  # whoever gives the blob up clears it
+    return False
+
+
+def _setting(state: State, name: str, otherwise: int) -> int:
+    return number_or(state.items.get(Key("configuration", "settings"), {}), name, otherwise)
 
 
 def _broken_link(state: State, digest: str, link: Attributes) -> Iterator[str]:
@@ -324,6 +335,3 @@ def answered(deeds: Iterable[Deed]) -> str:
         for deed in deeds
         if deed.began >= 0
     )
-
-
-__all__ = ["DONE", "Judge", "Promises", "State", "answered", "promises"]

@@ -1,5 +1,5 @@
-"""The table and the store that the walks run on: plain dicts that are copied in microseconds, and what stops a caller before each
-call of them."""
+"""The table and the store that the walks run on: plain dicts that are copied in microseconds, and what stops a caller before
+each call of them."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def object_key(key: str) -> Key:
 
 
 class LeanTable:
-    """A ``Table`` on a dict that somebody else may copy. ``validates``: refuse what no table takes, and keep copies of what is put,
-    as the other adapters do. The program's other tests cover that, so walks go without: nobody changes attributes."""
+    """A ``Table`` on a dict that somebody else may copy. ``validates``: refuse what no table takes, and keep copies of what is
+    put, as the other adapters do. The program's other tests cover that, so walks go without: nobody changes attributes."""
 
     def __init__(self, items: dict[Key, Attributes], *, validates: bool = False) -> None:
         self.items = items
@@ -199,8 +199,8 @@ class Died(BaseException):
 
 
 class Caller:
-    """One who acts, on a stack of its own: ``program`` runs up to before its first call, and from call to call by ``go``. It dies
-    before its call number ``dies_at`` (from 1), and runs ``afterwards`` then, as a new process.
+    """One who acts, on a stack of its own: ``program`` runs up to before its first call, and from call to call by ``go``. It
+    dies before its call number ``dies_at`` (from 1), and runs ``afterwards`` then, as a new process.
 
     ``next``: the call that it is about to make; None once it has ended. ``failure``: what it was ended by, if by an error.
     """
@@ -273,8 +273,8 @@ _IMPATIENT = copy_context().run(_impatient)
 
 
 class SteppedTable:
-    """A caller's ``Table``: each call is a step. ``loose``: reads of several items read one at a time, as DynamoDB does; a query
-    then reads the next item beyond the last one it has."""
+    """A caller's ``Table``: each call is a step. ``loose``: reads of several items read one at a time, as DynamoDB does; a
+    query then reads the next item beyond the last one it has."""
 
     def __init__(self, inner: LeanTable, caller: Callable[[Step], None], *, loose: bool = False) -> None:
         self._inner = inner

@@ -57,8 +57,9 @@ REAL = Program()
 
 @dataclass(slots=True)
 class Deed:
-    """What somebody asked for, and what came of it. ``kind`` and ``subject`` say what; ``tags`` were pushed along, ``needs`` are a
-    manifest's blobs, ``adopts`` those that its push may bring in from the direct lane. ``began`` and ``ended`` count the steps of all; one that was never answered ends never. ``answer``: DONE, or the error's name."""
+    """What somebody asked for, and what came of it. ``kind`` and ``subject`` say what; ``tags`` were pushed along, ``needs``
+    are a manifest's blobs, ``adopts`` those that its push may bring in from the direct lane. ``began`` and ``ended`` count the
+    steps of all; one that was never answered ends never. ``answer``: DONE, or the error's name."""
 
     kind: str
     subject: tuple[str, str]

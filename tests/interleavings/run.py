@@ -196,14 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {line}")
         print(f'  again: python -m tests.interleavings.run --replay "{failure.replay}"')
     print(
-        f"\n{total.traces:,} interleavings of {len(names):,} scenarios in {total.variants:,} variants, {total.bounded:,} of them "
-        f"bounded; {total.redundant:,} begun in vain; {total.failures:,} violations; {total.seconds:.0f} s"
+        f"\n{total.traces:,} interleavings of {len(names):,} scenarios in {total.variants:,} variants, {total.bounded:,} of "
+        f"them bounded; {total.redundant:,} begun in vain; {total.failures:,} violations; {total.seconds:.0f} s"
     )
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-__all__ = ["Failure", "Report", "prove", "replace", "shown", "units", "walk"]

@@ -2,8 +2,8 @@
 
 A *step* is one call of a port, with a footprint: what it reads and what it writes. Two steps are dependent if they are one
 caller's, or touch one thing that one of them writes. Orders that differ only in neighbouring independent steps are the same
-*trace* (Mazurkiewicz) and end in the same state; of each trace one order is run. Nothing is remembered of states: each order is run
-anew from the start (stateless), which is what lets the callers be the real program.
+*trace* (Mazurkiewicz) and end in the same state; of each trace one order is run. Nothing is remembered of states: each order
+is run anew from the start (stateless), which is what lets the callers be the real program.
 
 The reduction is source-DPOR with sleep sets (Abdulla, Aronis, Jonsson, Sagonas: Optimal dynamic partial order reduction, 2014):
 a step that races with an earlier one makes the order be tried in which it comes first; a caller that was tried somewhere sleeps
@@ -105,8 +105,8 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class _Frame:
-    """One point of the order under way: sets of callers and of earlier points are bits of an integer. ``before``: the points that
-    happened before its step, by causality; ``clock``: how many steps of each caller those are, its own counted."""
+    """One point of the order under way: sets of callers and of earlier points are bits of an integer. ``before``: the points
+    that happened before its step, by causality; ``clock``: how many steps of each caller those are, its own counted."""
 
     enabled: int
     sleep: int
@@ -117,7 +117,7 @@ class _Frame:
     clock: tuple[int, ...] = ()
 
 
-_NO_STEPS = (0,) * 4
+_NO_STEPS: tuple[int, ...] = (0,) * 4
 """The clock of nobody's step; there are four callers at most."""
 
 AnyRun = TypeVar("AnyRun", bound=Run)
@@ -180,8 +180,8 @@ class Explorer(Generic[AnyRun]):
         return False
 
     def _run(self, run: AnyRun) -> Outcome:
-        """Repeat the order up to its last point, where the choice is new, and go on from there with as few changes of callers as
-        can be."""
+        """Repeat the order up to its last point, where the choice is new, and go on from there with as few changes of callers
+        as can be."""
         stack, steps = self._stack, run.steps
         for frame in stack:
             step = steps[frame.chosen]
@@ -230,7 +230,8 @@ class Explorer(Generic[AnyRun]):
         return asleep
 
     def _look_back(self, at: int) -> None:
-        """What happened before the step at this point, and for each earlier step that it races with: who is to be tried there."""
+        """What happened before the step at this point, and for each earlier step that it races with: who is to be tried
+        there."""
         if self.reduction is not Reduction.SOURCE:
             return
         stack = self._stack
@@ -249,7 +250,7 @@ class Explorer(Generic[AnyRun]):
             before |= 1 << index | earlier.before
             clock = tuple(map(max, clock, earlier.clock))
         frame.before = before
-        frame.clock = clock[:actor] + (clock[actor] + 1,) + clock[actor + 1 :]
+        frame.clock = (*clock[:actor], clock[actor] + 1, *clock[actor + 1 :])
         for index in races:
             self._try_before(index, at)
 
@@ -329,7 +330,7 @@ class TraceHash:
             if not before >> index & 1 and (who == actor or dependent(earlier, step)):
                 before |= 1 << index | its_before
                 clock = tuple(map(max, clock, its_clock))
-        self._steps.append((actor, step, before, clock[:actor] + (clock[actor] + 1,) + clock[actor + 1 :]))
+        self._steps.append((actor, step, before, (*clock[:actor], clock[actor] + 1, *clock[actor + 1 :])))
 
     @property
     def value(self) -> int:

@@ -30,8 +30,8 @@ class Crash:
 @dataclass(frozen=True)
 class Scenario:
     """Some actors in a world. ``loose``: reads of several items come apart. ``skews``: how far the clocks of some are off.
-    ``dies``: the actors that die, in variants of their own, before each of their calls. ``most``: traces that are walked of each
-    variant at most; one that has more is bounded."""
+    ``dies``: the actors that die, in variants of their own, before each of their calls. ``most``: traces that are walked of
+    each variant at most; one that has more is bounded."""
 
     name: str
     world: Callable[[], World]
@@ -152,7 +152,8 @@ class Stage:
         return self._judge.end(alone, state, promised, self._skew)
 
     def _fingerprint(self, scene: Scene) -> object:
-        """What differs from the world, with names drawn at random numbered in their order; revisions decide nothing any more."""
+        """What differs from the world, with names drawn at random numbered in their order; revisions decide nothing any
+        more."""
         items, world = scene.table.items, self.world.items
         changed = [
             (key, [(name, _short(attributes[name])) for name in sorted(attributes) if name != "revision"])

@@ -1,4 +1,5 @@
-"""The walker itself: it finds what is known to be wrong, counts what is known by hand, and leaves out nothing that ends otherwise."""
+"""The walker itself: it finds what is known to be wrong, counts what is known by hand, and leaves out nothing that ends
+otherwise."""
 
 from __future__ import annotations
 
@@ -32,8 +33,10 @@ class Toy:
         self.trace = TraceHash()
 
     def _caller(self, program: Program, loose: bool, dies_at: int) -> Caller:
-        table = SteppedTable(self.table, lambda step: caller.meet(step), loose=loose)
-        caller = Caller(lambda: program(table), dies_at=dies_at, afterwards=lambda: program(table))
+        def run() -> object:
+            return program(SteppedTable(self.table, caller.meet, loose=loose))
+
+        caller = Caller(run, dies_at=dies_at, afterwards=run)
         return caller
 
     def step(self, actor: int) -> None:
@@ -218,7 +221,11 @@ def test_orders_drawn_at_random_are_other_traces_each() -> None:
 
 
 def test_who_dies_makes_no_call_any_more_and_comes_again() -> None:
-    toy = Toy([lambda table: [table.write(Update(A, add={"n": 1})), table.write(Update(B, add={"n": 1}))]], dies_at=2)
+    def both(table: Table) -> None:
+        table.write(Update(A, add={"n": 1}))
+        table.write(Update(B, add={"n": 1}))
+
+    toy = Toy([both], dies_at=2)
     walk = replay(toy, ())
     assert walk.outcome is Outcome.COMPLETE
     assert toy.callers[0].has_died

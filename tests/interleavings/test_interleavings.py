@@ -24,11 +24,9 @@ MOST = 60
 @pytest.mark.parametrize("family", list(families()))
 def test_no_order_of_some_callers_breaks_anything(family: str) -> None:
     chance = random.Random(f"{family} 1")
-    pairs, more = [], []
-    for name, scenario in by_name().items():
-        if name.startswith(f"{family}/"):
-            (pairs if len(scenario.actors) == 2 else more).append(scenario)
-    drawn = [*chance.sample(pairs, SOME), *chance.sample(more, SOME)]
+    mine = [scenario for name, scenario in by_name().items() if name.startswith(f"{family}/")]
+    pairs, triples = ([scenario for scenario in mine if len(scenario.actors) == number] for number in (2, 3))
+    drawn = [*chance.sample(pairs, SOME), *chance.sample(triples, SOME)]
     for scenario in drawn:
         crash = Crash(chance.randrange(len(scenario.actors)), chance.randint(1, 12))
         for variant in (scenario, replace(scenario, crash=crash)):

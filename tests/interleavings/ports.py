@@ -175,7 +175,10 @@ class LeanBlobs:
     def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
         """What is there when the first one is asked for: a page of a list is read at once."""
         objects = self.objects
-        keys = sorted(key for key in objects if key.startswith(prefix) and key > after)
+        # Last segments are drawn at random: objects that differ in them alone are listed as they came, the same each time.
+        keys = sorted(
+            (key for key in objects if key.startswith(prefix) and key > after), key=lambda key: key.rpartition("/")[0]
+        )
         yield from [Stored(key, len(objects[key].content), objects[key].modified) for key in keys]
 
     def link(self, key: str, method: str, shown: Shown) -> str:

@@ -20,7 +20,7 @@ from functools import partial
 from tests.interleavings.invariants import answered
 from tests.interleavings.process import REAL, Program
 from tests.interleavings.scenarios import by_name, find
-from tests.interleavings.scheduler import Explorer, Outcome, Walk, wander
+from tests.interleavings.scheduler import Explorer, Outcome, Unrepeatable, Walk, wander
 from tests.interleavings.stage import Crash, Scenario, Scene, Stage
 
 LONGEST = 600
@@ -82,30 +82,32 @@ class Report:
 
 
 def walk(scenario: Scenario, program: Program = REAL, most: int | None = None, seed: int = 1) -> Report:
-    """Walk one scenario or variant: all its traces, or, if there are more than ``most``, half of those in order and as many
-    drawn at random."""
+    """Walk one scenario or variant: all its traces, or, if that takes more than ``most`` runs, so many of them in order and half
+    as many drawn at random."""
     most = scenario.most if most is None else min(most, scenario.most)
     stage, report = Stage(scenario, program), Report(scenario.name, variants=1)
     began = time.perf_counter()
     explorer = Explorer(stage.scene, longest=LONGEST)
     known: set[int] = set()
-    for found in explorer.walks():
-        _judge(stage, found, known, report)
-        if report.failures >= ENOUGH:
-            break
-        if len(known) >= most // 2 and report.redundant + len(known) >= most:
-            break
-        if len(known) >= most:
-            break
-    else:
-        most = 0
-    if most and report.failures < ENOUGH:
+    if not _walk_in_order(stage, explorer, known, report, most) and report.failures < ENOUGH:
         report.bounded = 1
         for found in wander(stage.scene, random.Random(seed), most // 2, LONGEST):
             _judge(stage, found, known, report)
     report.traces, report.redundant, report.ends = len(known), explorer.redundant, stage.ends
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _walk_in_order(stage: Stage, explorer: Explorer[Scene], known: set[int], report: Report, most: int) -> bool:
+    """Whether that came to an end."""
+    try:
+        for number, found in enumerate(explorer.walks(), 1):
+            _judge(stage, found, known, report)
+            if report.failures >= ENOUGH or number + explorer.redundant >= most:
+                return False
+    except Unrepeatable:
+        return False
+    return True
 
 
 def _judge(stage: Stage, found: Walk[Scene], known: set[int], report: Report) -> None:

@@ -86,6 +86,10 @@ class Run(Protocol):
         """Nobody goes on."""
 
 
+class Unrepeatable(Exception):
+    """Something else than the order decides what callers do, such as names drawn at random."""
+
+
 class Reduction(Enum):
     """How many orders are left out: none, those that sleep sets recognize, or (source-DPOR) also most that would be begun in
     vain."""
@@ -144,7 +148,7 @@ class Explorer(Generic[AnyRun]):
     _stack: list[_Frame] = field(default_factory=list)
 
     def walks(self) -> Iterator[Walk[AnyRun]]:
-        """Each trace once, complete or too long; ``redundant`` counts what was begun in vain."""
+        """Each trace once, complete or too long; ``redundant`` counts what was begun in vain. Raises Unrepeatable."""
         while True:
             run = self.make()
             outcome = self._run(run)
@@ -186,7 +190,7 @@ class Explorer(Generic[AnyRun]):
         for frame in stack:
             step = steps[frame.chosen]
             if step is None:
-                raise RuntimeError("the callers do not do the same again: something else than their order decides")
+                raise Unrepeatable("the callers do not do the same again: something else than their order decides")
             frame.step = step
             if frame is stack[-1]:
                 self._look_back(len(stack) - 1)

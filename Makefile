@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 STAGE ?= dev
 ARCHITECTURE ?= arm64
 OUT ?= .package/$(STAGE)
+MINUTES ?= 10
+SEED ?= 1
 
-.PHONY: help run backup password package deploy destroy test prove lint api-check conformance clients test-cloud endurance bench clean
+.PHONY: help run backup password package deploy destroy test prove lint api-check conformance clients test-cloud endurance soak bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -78,7 +80,10 @@ test-cloud: $(VENV)/.dev  ## packaged, deployed to an emulated AWS, used and des
 endurance: $(VENV)/.dev  ## 5 GB layers and 10 GB through the relay in bounded memory, kill -9 fifty times, broken connections (needs root)
 	@$(BIN)/python -m pytest tests/endurance
 
-bench: $(VENV)/.dev  ## speed beside Debian's docker-registry, and the relay's beside boto3 (needs root on Debian, and Go)
+soak: $(VENV)/.dev  ## clients, collectors and kills at once, on one machine and on an emulated AWS: make soak MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.soak.run --minutes "$(MINUTES)" --seed "$(SEED)"
+
+bench: $(VENV)/.dev  ## speed beside docker-registry and boto3, and what collection costs in a large registry (needs root on Debian, and Go)
 	@sh tests/clients/install.sh
 	@$(BIN)/python -m tests.bench.run
 

@@ -214,6 +214,7 @@ class Surface:
             trust=self.trust_rules,
             jobs=self.jobs,
             crons=self.crons,
+            trash=self.trash,
         )
         self.app = Application(
             "slipway-under-test",

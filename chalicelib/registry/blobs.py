@@ -7,6 +7,7 @@ is made only by proving the bytes (``adopt``) or from another link that the call
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -197,7 +198,9 @@ class Blobs:
         if blob is None or not may(source, blob):
             return None
         if repository.id == source.id:
-            return self.keep(blob)
+            with suppress(BlobUnknown):  # it went just now
+                return self.keep(blob)
+            return None
         still_there = Check(link_key(source.id, digest), Equals("key", blob.key))
         self._table.transact([still_there, *self._link(repository.id, repository.name, digest, blob.key, blob.size)])
         return blob

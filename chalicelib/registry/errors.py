@@ -172,6 +172,17 @@ class NotRestorable(RegistryError):
         super().__init__(reference=reference)
 
 
+class ContentGone(RegistryError):
+    """What is to be restored needs what was deleted after it; ``digests`` are all of that, in order."""
+
+    message = "what it needs was deleted, too: restore or push that first"
+
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        named = ", ".join(digests[:3]) + (f" and {len(digests) - 3} more" if len(digests) > 3 else "")
+        super().__init__(f"{self.message}: {named}", digests=list(digests))
+        self.digests = digests
+
+
 class TagExists(RegistryError):
     message = "there is a tag of this name; delete it first, or restore the manifest by its digest"
 

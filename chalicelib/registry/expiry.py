@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.condemned import Link, Listed, condemn, seconds
 from chalicelib.registry.errors import NotRestorable
 from chalicelib.registry.images import Images
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.needs import EXPIRED, is_restorable
-from chalicelib.registry.pace import Pace
-from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Delete, Item, Key, Put, Table, Update, Write
+from chalicelib.registry.pace import Pace, settle
+from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Condition, Delete, Item, Key, Put, Table, Update, Write
 from chalicelib.registry.records import (
     RESTORABLE_PARTITION,
     contents,
@@ -53,14 +52,7 @@ class Expiry:
     def expire(self, latest: int, pace: Pace) -> None:
         """Give up what was removed at ``latest`` or before (seconds since the epoch). Raises Busy, and what ``pace`` raises."""
         for item in self._due(latest):
-            at, repository, kind, what = item.key.sort.split("/")
-            if kind == "tag":
-                key = removed_tag_key(repository, Tag(what), int(at))
-                settled(partial(self._table.transact, [Delete(key), Delete(item.key)]))
-            else:
-                retried(partial(self._expire, int(at), repository, Digest.parse(what), item.key))
-            pace.count("expired")
-            pace.checkpoint()
+            settle(partial(self._end, item, pace), pace)
 
     def _due(self, latest: int) -> Iterator[Item]:
         after = ""
@@ -70,6 +62,14 @@ class Expiry:
                     return
                 yield item
             after = items[-1].key.sort
+
+    def _end(self, item: Item, pace: Pace) -> None:
+        at, repository, kind, what = item.key.sort.split("/")
+        if kind == "tag":
+            self._table.transact([Delete(removed_tag_key(repository, Tag(what), int(at))), Delete(item.key)])
+        else:
+            self._expire(int(at), repository, Digest.parse(what), item.key)
+        pace.count("expired")
 
     def _expire(self, at: int, repository: str, digest: Digest, noted: Key) -> None:
         """In steps, each of which may be the last one of this process: the next one begins again with the first."""
@@ -104,22 +104,27 @@ class Expiry:
             current = self._table.get(manifest_key(repository, digest))
             if current is not None:
                 return not is_pending(current)
-            self._condemn(repository, digest, batch)
+            self._condemn(repository, digest, batch, revised(removed))
         return True
 
     def _referrers(self, repository: str, subject: Digest) -> Sequence[Listed]:
         items = self._table.query(contents(repository), prefix=f"referrer/{subject}/")
         return [Listed(repository, Digest.parse(last_segment(item.key.sort))) for item in items]
 
-    def _condemn(self, repository: str, digest: Digest, needs: Mapping[Link | Listed, Key | None]) -> None:
-        """Those of them that are there; all lose their notes. Raises ConditionFailed if one went or came meanwhile."""
+    def _condemn(self, repository: str, digest: Digest, needs: Mapping[Link | Listed, Key | None], same: Condition) -> None:
+        """Those of them that are there; all lose their notes. Raises ConditionFailed if one went or came meanwhile, or the
+        manifest came, or came and was removed again: then the notes are those of the later removal."""
         found = self._table.batch_get([thing.key for thing in needs])
         now = seconds(self._clock)
-        writes: list[Write] = [Check(manifest_key(repository, digest), Absent())]
+        writes: list[Write] = [
+            Check(manifest_key(repository, digest), Absent()),
+            Check(removed_manifest_key(repository, digest), same),
+        ]
+        checks = len(writes)
         for thing, note in needs.items():
             if note is not None:
                 writes.append(Delete(note))
             if thing.key in found and not is_pending(found[thing.key]):
                 writes += condemn(thing, now)
-        if len(writes) > 1:
+        if len(writes) > checks:
             self._table.transact(writes)

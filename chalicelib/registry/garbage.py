@@ -14,18 +14,19 @@ A blob's object is deleted by no other way. Its key is never used again, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
 from chalicelib.registry.adoption import Direct
-from chalicelib.registry.attempts import retried, settled
+from chalicelib.registry.attempts import settled
 from chalicelib.registry.condemned import (
     RENEWED_AFTER,
     Bytes,
     Link,
     Listed,
+    Thing,
     acquit,
     condemn,
     note_key,
@@ -38,7 +39,7 @@ from chalicelib.registry.errors import ManifestReferenced
 from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs
-from chalicelib.registry.pace import Pace
+from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.ports import (
     EXPIRES,
     Absent,
@@ -64,6 +65,7 @@ from chalicelib.registry.records import (
     direct_key,
     identity_key,
     manifest_key,
+    number,
     retired_key,
     revised,
     text,
@@ -134,16 +136,14 @@ class Garbage:
         now = seconds(self._clock)
         self._remains.clear(pace)
         self._expiry.expire(now - choices.restorable_days * DAY, pace)
+        collects_manifests = choices.untagged_days > 0
         for item in self._due(CONDEMNED_PARTITION, now - choices.grace_hours * 3600 - RENEWED_AFTER):
-            retried(partial(self._settle, item, pace))
-            pace.checkpoint()
-        if choices.untagged_days:
-            for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
-                retried(partial(self._collect_manifest, item, pace))
-                pace.checkpoint()
+            settle(partial(self._settle, item, pace, collects_manifests=collects_manifests), pace)
+        for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
+            step = self._collect_manifest if collects_manifests else self._forget
+            settle(partial(step, item, pace), pace)
         for item in self._due(RETIRED_PARTITION):
-            self._delete(item.key.sort, pace)
-            pace.checkpoint()
+            settle(partial(self._delete, item.key.sort, pace), pace)
 
     def _due(self, partition: str, latest: int | None = None) -> Iterator[Item]:
         """The notes of a partition up to a time, oldest first, a stretch at a time."""
@@ -155,37 +155,43 @@ class Garbage:
                 yield item
             after = items[-1].key.sort
 
-    def _settle(self, item: Item, pace: Pace) -> None:
+    def _settle(self, item: Item, pace: Pace, *, collects_manifests: bool) -> None:
         """Decide about one condemned thing. Raises ConditionFailed, Conflict and Changed if it has to be decided anew."""
         at, thing = parse_note(item.key.sort)
         record = self._table.get(thing.key)
         if record is None or record.get(CONDEMNED_AT) != at:
-            settled(partial(self._table.write, Delete(item.key)))  # gone, needed, or condemned anew
+            self._drop_note(item.key, thing, record)
         elif isinstance(thing, Link):
             self._settle_link(thing, record, item.key, pace)
         elif isinstance(thing, Bytes):
             self._settle_blob(thing, record, item.key, pace)
         else:
-            self._settle_manifest(thing, record, at, item.key)
+            self._settle_manifest(thing, record, item.key, waits=collects_manifests)
+
+    def _drop_note(self, noted: Key, thing: Thing, record: Attributes | None) -> None:
+        """The thing is gone, or needed, or was condemned at another time. If somebody, by whatever clock, condemns it at this
+        very time, the note is that one's."""
+        same = Absent() if record is None else revised(record)
+        self._table.transact([Check(thing.key, same), Delete(noted)])
 
     def _settle_link(self, link: Link, record: Attributes, noted: Key, pace: Pace) -> None:
-        needs = self._needs.of_blob(link.repository, link.digest).values()
+        needs = set(self._needs.of_blob(link.repository, link.digest).values())
         same = revised(record)
-        if {Need.VISIBLE, Need.RESTORABLE} & set(needs):
-            self._table.transact([acquit(link, same), Delete(noted)])
-        elif needs:
-            self._postpone(link, record, noted)
+        if needs:
+            self._spare(link, record, noted, needs)
         else:
             has_blob = self._table.get(blob_key(link.digest)) is not None
             now = seconds(self._clock)
             self._table.transact([*unlink(link, now, same, has_blob=has_blob), Delete(noted)])
             pace.count("links")
 
-    def _postpone(self, thing: Link, record: Attributes, noted: Key) -> None:
-        """Somebody is about to need it, or has given up: look again a grace later."""
-        now = seconds(self._clock)
-        if noted != note_key(now, thing):
-            self._table.transact([*condemn(thing, now, revised(record)), Delete(noted)])
+    def _spare(self, thing: Link | Listed, record: Attributes, noted: Key, needs: Set[Need]) -> None:
+        """Something needs it: then it is live; or is only on its way, and may give up: then it is looked at a grace later."""
+        now, same = seconds(self._clock), revised(record)
+        if needs != {Need.PENDING}:
+            self._table.transact([acquit(thing, same), Delete(noted)])
+        elif noted != note_key(now, thing):
+            self._table.transact([*condemn(thing, now, same), Delete(noted)])
 
     def _settle_blob(self, blob: Bytes, record: Attributes, noted: Key, pace: Pace) -> None:
         """The record was read before the holders: who links or unlinks in between gives it another revision."""
@@ -207,31 +213,40 @@ class Garbage:
         settled(partial(self._table.write, Delete(retired_key(key))))
         pace.count("objects")
 
-    def _settle_manifest(self, manifest: Listed, record: Attributes, at: int, noted: Key) -> None:
-        """A manifest that nothing needed for as long as the grace waits for the policy about untagged ones."""
-        if self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(noted)])
-        else:
-            self._table.transact([Put(untagged_key(at, manifest.repository, manifest.digest), {}), Delete(noted)])
+    def _settle_manifest(self, manifest: Listed, record: Attributes, noted: Key, *, waits: bool) -> None:
+        """A manifest that nothing needed for as long as the grace waits for the time of untagged ones, if there is one. If not
+        it stays condemned without a note: the audit notes it when somebody decides otherwise."""
+        needs = self._needs_of_manifest(manifest, record)
+        if needs:
+            self._spare(manifest, record, noted, needs)
+            return
+        at = number(record, CONDEMNED_AT)
+        waiting = [Put(untagged_key(at, manifest.repository, manifest.digest), {})] if waits else []
+        self._table.transact([Check(manifest.key, revised(record)), *waiting, Delete(noted)])
 
-    def _is_needed(self, manifest: Listed, record: Attributes) -> bool:
-        """Is it tagged, or named by an index, or does it speak of a subject that is there?"""
+    def _forget(self, item: Item, _pace: Pace) -> None:
+        """A note of the time when untagged manifests were collected."""
+        self._table.write(Delete(item.key))
+
+    def _needs_of_manifest(self, manifest: Listed, record: Attributes) -> Set[Need]:
+        """Who needs it: its tags, the indexes that name it, and the subject that it speaks of."""
         repository, digest = manifest.repository, manifest.digest
         if self._table.query(contents(repository), prefix=f"tagged/{digest}/", limit=1):
-            return True
-        subject = Digest.parse(text(record, "subject")) if "subject" in record else None
-        if subject is not None and self._needs.states(repository, [subject])[subject] is not Need.NONE:
-            return True
-        return bool(self._needs.of_manifest(repository, digest))
+            return {Need.VISIBLE}
+        needs = set(self._needs.of_manifest(repository, digest).values())
+        if "subject" in record:
+            subject = Digest.parse(text(record, "subject"))
+            needs.add(self._needs.states(repository, [subject])[subject])
+        return needs - {Need.NONE}
 
     def _collect_manifest(self, item: Item, pace: Pace) -> None:
         at, repository, digest = item.key.sort.split("/")
         manifest = Listed(repository, Digest.parse(digest))
         record = self._table.get(manifest.key)
         if record is None or record.get(CONDEMNED_AT) != int(at):
-            settled(partial(self._table.write, Delete(item.key)))
-        elif self._is_needed(manifest, record):
-            self._table.transact([acquit(manifest, revised(record)), Delete(item.key)])
+            self._drop_note(item.key, manifest, record)
+        elif needs := self._needs_of_manifest(manifest, record):
+            self._spare(manifest, record, item.key, needs)
         else:
             identity = self._table.get(identity_key(repository)) or {"name": ""}
             also: list[Write] = [Delete(item.key)]

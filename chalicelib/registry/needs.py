@@ -7,11 +7,36 @@ from enum import IntEnum
 from functools import partial
 
 from chalicelib.registry.attempts import Changed, settled
+from chalicelib.registry.errors import Busy
+from chalicelib.registry.manifests import Manifest
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import Absent, Attributes, Check, ConditionFailed, Delete, Either, Equals, Item, Key, Table
-from chalicelib.registry.records import contents, is_pending, last_segment, manifest_key, removed_manifest_key
+from chalicelib.registry.ports import (
+    MAX_TRANSACTION,
+    Absent,
+    Attributes,
+    Check,
+    ConditionFailed,
+    Delete,
+    Either,
+    Equals,
+    Item,
+    Key,
+    Table,
+    Write,
+)
+from chalicelib.registry.records import (
+    contents,
+    is_pending,
+    last_segment,
+    manifest_key,
+    needed_blob_key,
+    needed_manifest_key,
+    removed_manifest_key,
+)
 
 _NOTES_READ = 20
+
+_DROPPED_AT_ONCE = MAX_TRANSACTION - 2
 
 EXPIRED = "expired"
 """On what was removed: it is not to be restored any more, and what it needed is being given up."""
@@ -70,16 +95,32 @@ class Needs:
         states.update((digest, Need.PENDING if is_pending(record) else Need.VISIBLE) for digest, record in found.items())
         return states
 
+    def forget(self, repository: str, manifest: Manifest) -> None:
+        """Drop the notes of a manifest whose push was refused. What is left of them counts for nothing."""
+        notes = [needed_blob_key(repository, blob.digest, manifest.digest) for blob in manifest.blobs]
+        notes += [needed_manifest_key(repository, child.digest, manifest.digest) for child in manifest.manifests]
+        gone = _gone(repository, manifest.digest)
+        for start in range(0, len(notes), _DROPPED_AT_ONCE):
+            writes: list[Write] = [*gone, *map(Delete, notes[start : start + _DROPPED_AT_ONCE])]
+            try:
+                settled(partial(self._table.transact, writes))
+            except (ConditionFailed, Busy):
+                return  # it is being pushed again
+
     def _clear(self, repository: str, notes: Sequence[Key]) -> None:
         """Raises Changed if a manifest is back, or was removed once more: it wants its note."""
         for note in notes:
-            digest = Digest.parse(last_segment(note.sort))
-            gone = Check(manifest_key(repository, digest), Absent())
-            for_good = Check(removed_manifest_key(repository, digest), Either((Absent(), Equals(EXPIRED, value=True))))
+            gone = _gone(repository, Digest.parse(last_segment(note.sort)))
             try:
-                settled(partial(self._table.transact, [gone, for_good, Delete(note)]))
+                settled(partial(self._table.transact, [*gone, Delete(note)]))
             except ConditionFailed:
                 raise Changed from None
+
+
+def _gone(repository: str, manifest: Digest) -> tuple[Check, Check]:
+    """The conditions that a manifest is neither there nor to be restored."""
+    for_good = Either((Absent(), Equals(EXPIRED, value=True)))
+    return Check(manifest_key(repository, manifest), Absent()), Check(removed_manifest_key(repository, manifest), for_good)
 
 
 def _manifest(note: Item) -> Digest:

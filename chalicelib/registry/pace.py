@@ -1,8 +1,13 @@
-"""What a long work is given to go by."""
+"""What a long work goes by, and what it does about a step that fails."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+from chalicelib.registry.attempts import retried
+from chalicelib.registry.errors import Busy
+from chalicelib.registry.records import Malformed
 
 
 class Pace(Protocol):
@@ -13,3 +18,13 @@ class Pace(Protocol):
 
     def checkpoint(self, cursor: str | None = None) -> None:
         """Between two steps; raises what ends the work here."""
+
+
+def settle(step: Callable[[], None], pace: Pace) -> None:
+    """Do one of many steps until it is not disturbed. One that goes on being disturbed, or comes upon a record that nobody here
+    wrote, is left to the next time: it must not keep the others from being done. Raises what ``pace`` and the stores raise."""
+    try:
+        retried(step)
+    except (Busy, Malformed):
+        pace.count("left over")
+    pace.checkpoint()

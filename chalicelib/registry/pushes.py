@@ -20,12 +20,13 @@ from functools import partial
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
 from chalicelib.registry.condemned import Listed, condemn, condemnation, is_young, note, seconds
-from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, Unproven
+from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, TagExists, Unproven
 from chalicelib.registry.events import Actor, Event, Events
 from chalicelib.registry.images import Image
 from chalicelib.registry.keys import MANIFESTS
 from chalicelib.registry.manifests import Descriptor, Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
+from chalicelib.registry.needs import Needs
 from chalicelib.registry.ports import (
     MAX_TRANSACTION,
     Absent,
@@ -114,6 +115,7 @@ class _Push:
     manifest: Manifest
     tags: Sequence[Tag]
     actor: Actor
+    moves: bool
 
     def event(self, name: RepositoryName) -> Event:
         detail = {"digest": str(self.manifest.digest), **({"tags": ", ".join(map(str, self.tags))} if self.tags else {})}
@@ -167,6 +169,7 @@ class Pushes:
         self._clock = clock
         self._sparse = sparse
         self._adoption = adoption
+        self._needs = Needs(table)
 
     def push(
         self,
@@ -175,20 +178,23 @@ class Pushes:
         tags: Sequence[Tag],
         actor: Actor,
         make: Callable[[], Repository],
+        *,
+        moves: bool = True,
     ) -> None:
         """Store a manifest and point tags to it, all or nothing; ``make`` brings the repository into being if there is none.
+        ``moves`` is whether tags that point elsewhere are moved; if not, they are refused.
 
         Blobs that came by the direct lane and are not proven yet are waited for, as long as a request may take; no client
         tries a manifest for long by itself. That holds where blobs may be missing too: nobody would note later that this
-        manifest needs them. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, Unproven, StoreFull,
-        Busy.
+        manifest needs them. Raises ManifestBlobUnknown with everything that is missing, ManifestInvalid, TagExists, Unproven,
+        StoreFull, Busy.
         """
         may_lack = self._sparse is Sparse.ALL or (self._sparse is Sparse.INDEXES and manifest.is_index)
         repository = self._repositories.find_recent(name)
         if repository is None:
             _refuse([] if may_lack else [*manifest.blobs, *manifest.manifests])
             repository = make()
-        pushed = _Push(manifest, tags, actor)
+        pushed = _Push(manifest, tags, actor, moves)
         sparse = may_lack and (self._adoption is None or manifest.is_index)
         for _ in moments(self._clock, WAIT, _PAUSE):
             try:
@@ -218,8 +224,9 @@ class Pushes:
         content = _StoredContent(self._store, repository.id, pushed.manifest)
         try:
             retried(lambda: self._push(repository, pushed, content, sparse=sparse))
-        except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull):
-            self._withdraw(repository.id, pushed.manifest.digest)
+        except (Busy, ManifestBlobUnknown, ManifestInvalid, StoreFull, TagExists):
+            if self._withdraw(repository.id, pushed.manifest.digest):
+                self._needs.forget(repository.id, pushed.manifest)
             content.drop()
             raise
 
@@ -231,7 +238,7 @@ class Pushes:
         record = found.get(asked[0])
         visible = [
             *self._appear(repository.id, pushed, record, content),
-            *self._point(repository.id, manifest, tags, found),
+            *self._point(repository.id, pushed, found),
             *self._events.writes(pushed.event(repository.name), repository.id),
         ]
         if len(visible) + 2 * len(needs) <= MAX_TRANSACTION:
@@ -256,12 +263,12 @@ class Pushes:
             ]
         )
 
-    def _withdraw(self, repository: str, digest: Digest) -> None:
-        """Take a pending manifest away; one that is visible stays. Its notes count for nothing without it, and go when
-        somebody comes upon them. Another push of it that is under way begins anew."""
+    def _withdraw(self, repository: str, digest: Digest) -> bool:
+        """Take a pending manifest away, and tell whether there was one; one that is visible stays. Its notes count for nothing
+        without it, and go when somebody comes upon them. Another push of it that is under way begins anew."""
         record = self._table.get(manifest_key(repository, digest))
         if record is None or not is_pending(record):
-            return
+            return False
         writes: list[Write] = [
             Delete(manifest_key(repository, digest), Equals("pending", True)),
             Delete(pending_key(number(record, "begun_at"), repository, digest)),
@@ -269,7 +276,8 @@ class Pushes:
         try:
             settled(lambda: self._table.transact(writes))
         except (ConditionFailed, Busy, StoreFull):
-            return  # made visible meanwhile, or left to the sweep
+            return False  # made visible meanwhile, or left to the sweep
+        return True
 
     def keep(self, image: Image) -> None:
         """Have a manifest whose pusher is told that it is there outlive the grace from now on; see ``Blobs.keep``. Raises
@@ -327,16 +335,16 @@ class Pushes:
         stored = self._table.get(content_key(repository, digest))
         return stored is None or ("key" in stored and self._store.stat(text(stored, "key")) is None)
 
-    def _point(
-        self, repository: str, manifest: Manifest, tags: Sequence[Tag], pointing: Mapping[Key, Attributes]
-    ) -> Iterable[Write]:
+    def _point(self, repository: str, pushed: _Push, pointing: Mapping[Key, Attributes]) -> Iterable[Write]:
         """The writes that point tags here, on the condition that they point where they did when this was decided. What they
-        pointed to is condemned, unless it is needed here: it may have no other tag."""
-        now, left = seconds(self._clock), set[Digest]()
+        pointed to is condemned, unless it is needed here: it may have no other tag. Raises TagExists."""
+        now, left, manifest = seconds(self._clock), set[Digest](), pushed.manifest
         needed = {child.digest for child in manifest.manifests}
-        for tag in tags:
+        for tag in pushed.tags:
             key = tag_key(repository, tag)
             old = Digest.parse(text(pointing[key], "digest")) if key in pointing else None
+            if not pushed.moves and old not in {None, manifest.digest}:
+                raise TagExists(str(tag))
             unchanged: Condition = Absent() if old is None else Equals("digest", str(old))
             yield Put(key, {**_tag(manifest), "pushed_at": now}, unchanged)
             yield Put(tagged_key(repository, manifest.digest, tag), {})

@@ -21,7 +21,7 @@ another repository later, an id never.
         needed/manifest/<digest>/<index>            (index) which indexes need a manifest
         referrer/<subject digest>/<manifest>        (index) its descriptor, unless that is large
         removed/manifest/<digest>                   media_type, size, subject?, tags, content or key, removed_at, ... trash.py
-        removed/tag/<tag>/<removed at>              digest, removed_at, removed_by
+        removed/tag/<tag>/<removed at>              digest, removed_by, along?; revision
         grant/<team id>                             level, team: what a team may do here
         event/<time>/<random>                       (index) an event that concerns it. events.py
     removed
@@ -129,6 +129,8 @@ ENDING = "ending"
 WAS_ACTIVE = "was_active"
 """On an account that is being deleted: whether it was active before, for as long as that may be taken back."""
 REFERENCED = "referenced"
+ALONG = "along"
+"""On a tag that was removed: it went because its manifest was deleted, which had more tags than go in one transaction."""
 
 
 def repository_key(name: RepositoryName) -> Key:

@@ -17,6 +17,7 @@ from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.needs import Needs, standing
 from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Delete, Equals, Put, Table, Write
 from chalicelib.registry.records import (
+    ALONG,
     REVISION,
     content_key,
     contents,
@@ -65,7 +66,7 @@ class Removals:
             self._table.transact(
                 [
                     *_untag(repository, digest, tag),
-                    *_keep_tag(repository, digest, tag, actor, now),
+                    *_keep_tag(repository, digest, tag, {"removed_by": actor.name}, now),
                     *condemn(Listed(repository, digest), now),
                     *self._events.writes(event, repository),
                 ]
@@ -100,7 +101,8 @@ class Removals:
         while len(tags := self._tags(repository, digest)) > _TAGS_AT_ONCE:
             first = tags[:_TAGS_AT_ONCE]
             untagged = [write for tag in first for write in _untag(repository, digest, tag)]
-            kept = [write for tag in first for write in _keep_tag(repository, digest, tag, event.actor, now)]
+            along: Attributes = {"removed_by": event.actor.name, ALONG: True}
+            kept = [write for tag in first for write in _keep_tag(repository, digest, tag, along, now)]
             self._table.transact([Check(manifest_key(repository, digest), revised(record)), *untagged, *kept])
         writes: list[Write] = [
             Delete(manifest_key(repository, digest), revised(record)),
@@ -148,7 +150,7 @@ def _untag(repository: str, digest: Digest, tag: Tag) -> list[Write]:
     ]
 
 
-def _keep_tag(repository: str, digest: Digest, tag: Tag, actor: Actor, now: int) -> list[Write]:
+def _keep_tag(repository: str, digest: Digest, tag: Tag, told: Attributes, now: int) -> list[Write]:
     """The writes that make a tag restorable."""
-    kept: Attributes = {"digest": str(digest), "removed_by": actor.name}
+    kept: Attributes = {**told, "digest": str(digest), REVISION: fresh_revision()}
     return [Put(removed_tag_key(repository, tag, now), kept), Put(restorable_key(now, repository, tag), {})]

@@ -6,10 +6,12 @@ Each function takes what it works with and a ``Run``. To stop anywhere and to be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
+from chalicelib.registry.errors import JobUnknown
 from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.jobs import ENDED, Job, Jobs, Run
 from chalicelib.registry.leftovers import Leftovers
@@ -62,8 +64,9 @@ def trim_history(jobs: Jobs, clock: Clock, run: Run) -> None:
             if _is_kept(job, oldest, kept < run.parameters["keep"]):
                 kept += job.status in ENDED
             else:
-                jobs.delete(job.id)
-                run.count("jobs")
+                with suppress(JobUnknown):  # somebody else was quicker
+                    jobs.delete(job.id)
+                    run.count("jobs")
             run.checkpoint(f"{kept}/{after}")
         after = entries[-1].key.sort
 

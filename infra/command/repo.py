@@ -82,6 +82,29 @@ def delete_repository(session: Session, which: Place, yes: bool) -> None:
     session.done(session.send("DELETE", _path(which)).content, f"deleted the repository {which}")
 
 
+@repo.command("removed")
+@click.argument("which", metavar="NS/REPO", type=REPOSITORY)
+@LIMIT
+@with_session
+def list_removed(session: Session, which: Place, limit: int | None) -> None:
+    """What was deleted in a repository and may be restored."""
+    columns = {"kind": "KIND", "tags": "TAGS", "digest": "DIGEST", "removedAt": "REMOVED", "removedBy": "BY"}
+    columns |= {"restorableUntil": "RESTORABLE UNTIL"}
+    session.show_list(f"{_path(which)}/removed", columns, limit=limit, shown=_with_tags)
+
+
+@repo.command("restore")
+@click.argument("which", metavar="NS/REPO", type=REPOSITORY)
+@click.argument("reference", metavar="TAG|DIGEST|TAG@DIGEST")
+@with_session
+def restore(session: Session, which: Place, reference: str) -> None:
+    """Bring back what was deleted: a tag as it was last, an image with its tags, or a tag as it was on one image."""
+    restored = session.send("POST", f"{_path(which)}/restore", {"reference": reference}).content
+    tags = restored.get("tags")
+    tagged = f", tagged {', '.join(map(str, tags))}" if isinstance(tags, list) and tags else ""
+    session.done(restored, f"restored {restored.get('digest', reference)}{tagged}")
+
+
 @repo.command("access")
 @click.argument("which", metavar="NS/REPO", type=REPOSITORY)
 @LIMIT
@@ -95,6 +118,11 @@ def _whole_name(found: Mapping[str, object]) -> dict[str, object]:
     """A repository with the name that other commands and docker take."""
     names = [str(found[part]) for part in ("namespace", "name") if found.get(part)]
     return {**found, "name": "/".join(names)}
+
+
+def _with_tags(found: Mapping[str, object]) -> dict[str, object]:
+    """A tag that was deleted alone beside those that went with their image."""
+    return {**found, "tags": [found["tag"]] if found.get("tag") else found.get("tags")}
 
 
 def _body(public: bool | None, description: str | None, long_description: str | None) -> dict[str, object]:

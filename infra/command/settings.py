@@ -29,7 +29,7 @@ def show_settings(session: Session) -> None:
 @click.argument("changes", nargs=-1, required=True, metavar="NAME=VALUE...")
 @with_session
 def set_settings(session: Session, changes: Sequence[str]) -> None:
-    """Change settings: createRepositoryOnPush=true eventRetentionDays=90."""
+    """Change settings: createRepositoryOnPush=true eventRetentionDays=90 restorableDays=30."""
     session.show(session.send("PATCH", SETTINGS, dict(map(_change, changes))).content)
 
 

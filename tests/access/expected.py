@@ -62,6 +62,9 @@ manage/absent       401  404  404  404  404  404  404  404  404  404  404  404  
 end/private         401  404  404  404  403  403  ok   403  403  ok   ok   403  403   403   ok   401  401
 end/public          401  403  403  403  403  403  ok   403  403  ok   ok   403  403   403   ok   401  401
 end/absent          401  404  404  404  404  404  404  404  404  ok   ok   404  403   403   ok   401  401
+restore/private     401  404  404  404  403  ok   ok   403  ok   ok   ok   ok   403   403   ok   401  401
+restore/public      401  403  403  403  403  ok   ok   403  ok   ok   ok   ok   403   403   ok   401  401
+restore/absent      401  404  404  404  404  404  404  404  404  404  404  404  403   403   404  401  401
 why-me/private      401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
 why-me/public       401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
 why-me/absent       401  ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   403   403   ok   401  401
@@ -214,6 +217,8 @@ MANAGEMENT: Sequence[Row] = (
     Row("PUT", f"{_REPOSITORY}/teamAccess/{{team}}", "manage", {"accessLevel": "admin"}),
     Row("DELETE", f"{_REPOSITORY}/teamAccess/{{team}}", "end"),
     Row("GET", f"{_REPOSITORY}/events", "manage"),
+    Row("GET", f"{_REPOSITORY}/removed", "restore"),
+    Row("POST", f"{_REPOSITORY}/restore", "restore", {"reference": "removed"}),
     Row("GET", _REPOSITORY, "view"),
     Row("PATCH", _REPOSITORY, "manage", {"shortDescription": "d"}),
     Row("PATCH", _REPOSITORY, "manage", {"visibility": "public"}),

@@ -730,6 +730,7 @@ LISTS = [
     "/api/v0/api_tokens", "/api/v0/repositoryNamespaces/acme/teamAccess", "/enzi/v0/accounts/admin/organizations",
     "/api/v0/accounts/acme/teams/repo-ro/repositoryAccess", "/api/v0/accounts/acme/robots/ci/trust", "/api/v0/jobs",
     "/api/v0/crons",
+    f"{APP}/removed",
 ]  # fmt: skip
 
 

@@ -189,6 +189,8 @@ class World:
         acme = surface.organizations.get("acme")
         for name in (PRIVATE, PUBLIC):
             surface.push_image(f"acme/{name}", TAG, LAYER)
+            surface.put_manifest(f"acme/{name}", "removed", MANIFEST)
+            assert surface.status("DELETE", f"/v2/acme/{name}/manifests/removed") == 202
             repository = surface.registry.repositories.get(RepositoryName(f"acme/{name}"))
             for team, (level, everywhere) in TEAMS.items():
                 if everywhere:

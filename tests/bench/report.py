@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from tests.bench import access
+from tests.bench import access, collection
 from tests.bench.cloud import CloudResults
 from tests.bench.cold_start import NAIVE, Start
 from tests.bench.rates import Question, Rate
@@ -48,6 +48,7 @@ class Results:
     relay: list[Round]
     registry_size: access.Size
     questions: Sequence[access.Cost]
+    collection: Sequence[collection.Cost]
 
 
 def written(results: Results, target: Path) -> None:
@@ -71,6 +72,7 @@ def written(results: Results, target: Path) -> None:
         "cloud": asdict(results.cloud),
         "relay": [asdict(each) for each in results.relay],
         "access": {"size": asdict(results.registry_size), "costs": [asdict(each) for each in results.questions]},
+        "collection": [asdict(each) for each in results.collection],
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=2) + "\n")
@@ -87,7 +89,8 @@ def table(results: Results) -> str:
         _NOTES,
     ]
     large = access.report(results.questions, results.registry_size)
-    return "\n\n".join([*parts, cloud_table(results.cloud), large, "\n".join(_relayed(results.relay)), _RELAY_NOTES])
+    collected = collection.report(results.collection)
+    return "\n\n".join([*parts, cloud_table(results.cloud), large, collected, "\n".join(_relayed(results.relay)), _RELAY_NOTES])
 
 
 def cloud_table(results: CloudResults) -> str:

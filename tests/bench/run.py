@@ -1,10 +1,11 @@
-"""Runs the whole bench: transfers, requests per second, cold starts, the emulated AWS, and the relay; prints the table and
-writes results/bench.json.
+"""Runs the whole bench: transfers, requests per second, cold starts, the emulated AWS, collection, and the relay; prints the
+table and writes results/bench.json.
 
     python -m tests.bench.run [--seconds 2] [--rounds 3] [--transfers 7] [--processes 11] [--cloud-rounds 5]
                                [--gigabytes 2] [--relay-rounds 3]
 
-It ends with an error if a request fails or a tool is missing, never for being slow.
+It ends with an error if a request fails or a tool is missing, or if collecting garbage costs more calls in a large registry;
+never for being slow.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from subprocess import SubprocessError
 
 from infra.deploy.account import CannotDeploy
-from tests.bench import access, cloud
+from tests.bench import access, cloud, collection
 from tests.bench.cold_start import cold_starts
 from tests.bench.connections import LoadFailed
 from tests.bench.machine import facts
@@ -35,7 +36,7 @@ IMAGES = CACHE / "clients"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 when something could not be measured."""
+    """The exit code: 0, or 1 when something could not be measured, or a collection's cost grows with the registry."""
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that who is terminated leaves no server behind
     try:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"\n{table(results)}")
     written(results, options.output)
-    return 0
+    return 0 if collection.ratio(results.collection) <= collection.MOST else 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -55,6 +56,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of load")
     parser.add_argument("--transfers", type=int, default=7, help="rounds of push and pull")
     cloud.add_options(parser)
+    collection.add_options(parser)
     parser.add_argument("--gigabytes", type=float, default=2, help="through the relay, in each round")
     parser.add_argument("--relay-rounds", type=int, default=3, help="of the relay and the SDK, in turns")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
@@ -83,10 +85,12 @@ def _measured(tools: Tools, image: SourceImage, options: argparse.Namespace) -> 
     _say("tokens in a large registry")
     large = access.Size()
     asked_of_table = access.measured(large)
+    _say("collection in a large registry")
+    collected = collection.measured(options.garbage, options.small, options.large)
     _say("through the relay")
     relayed = list(rounds(in_blocks(options.gigabytes), chunked=True, many=options.relay_rounds))
     size = sum(image.blob(digest).stat().st_size for digest in image.digests())
-    return Results(known, size, transfers, measured, starts, on_aws, relayed, large, asked_of_table)
+    return Results(known, size, transfers, measured, starts, on_aws, relayed, large, asked_of_table, collected)
 
 
 def _say(what: str) -> None:

@@ -70,7 +70,7 @@ class Family:
     manifests: Sequence[Manifest]
     age: timedelta = timedelta(days=3)
     rare: frozenset[str] = field(default_factory=frozenset)
-    most: int = 800
+    most: int = 1_300
     loose: bool = True
     pairs_die: bool = True
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
 from chalicelib.registry import upkeep
-from chalicelib.registry.jobs import Jobs, Run, Stopped
+from chalicelib.registry.errors import JobUnknown
+from chalicelib.registry.jobs import DONE, Jobs, Run, Stopped
 from tests.running_jobs import Works
 from tests.surface import Surface
+from tests.watched_table import interleaved
 
 
 class Steps:
@@ -88,6 +91,20 @@ def test_stopped_anywhere_it_goes_on_from_there(stop: int) -> None:
     except Stopped:
         trim(works, Steps(first.cursor, days=30, keep=4))
     assert left(works) == [1, 2, 3, 4]
+
+
+def test_one_that_an_administrator_deletes_meanwhile_is_no_failure() -> None:
+    def delete_all(works: Works) -> None:
+        for job in works.jobs.page("", 10, status=DONE):
+            with suppress(JobUnknown):
+                works.jobs.delete(job.id)
+
+    def trim_all(works: Works) -> None:
+        trim(works, Steps(days=30, keep=0))
+
+    for works, *outcomes in interleaved(lambda: history([1] * 3), lambda works: works.table, trim_all, delete_all):
+        assert outcomes == ["", ""]
+        assert left(works) == []
 
 
 def test_more_jobs_than_one_stretch_holds() -> None:

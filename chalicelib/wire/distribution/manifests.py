@@ -18,6 +18,8 @@ def pull_manifest(call: Call) -> Response:
     reference = parse_reference(call.reference)
     image = call.registry.images.get(call.name, reference)
     _negotiate(call.request.header("accept"), image, reference)
+    if call.request.method == "HEAD" and call.pushes():
+        call.registry.pushes.keep(image)  # a client that finds it there will not send it
     headers = {
         "Content-Type": image.media_type,
         "Docker-Content-Digest": str(image.digest),
@@ -26,8 +28,6 @@ def pull_manifest(call: Call) -> Response:
     if call.request.header("if-none-match") in {str(image.digest), f'"{image.digest}"'}:
         return Response(304, headers)
     if call.request.method == "HEAD":
-        if call.pushes():
-            call.registry.pushes.keep(image)
         # Nobody gets this body, but a gateway counts it: what API Gateway makes of a length alone is not documented.
         return Response(200, headers, bytes(image.size))
     return Response(200, headers, call.registry.images.content(image))

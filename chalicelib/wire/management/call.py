@@ -84,14 +84,15 @@ def actor_of(request: Request, caller: access.Account | None) -> Actor:
 class Answer:
     """What comes back: ``body`` None for none; ``version`` for the ETag; ``next`` what the next page goes on from.
 
-    The rest is for the event: ``object`` if it is not what the path names, ``repository`` the id of the one that it concerns,
-    ``detail`` what is to be told besides (no secret), ``is_recorded`` if there is nothing to record, or the endpoint has done
-    so.
+    The rest is for the event: its type ``event`` if it is not the route's, ``object`` if it is not what the path names,
+    ``repository`` the id of the one that it concerns, ``detail`` what is to be told besides (no secret), ``is_recorded`` if
+    there is nothing to record, or the endpoint has done so.
     """
 
     body: Struct | None = None
     version: int | None = None
     next: str = ""
+    event: str = ""
     object: str = ""
     repository: str = ""
     is_recorded: bool = False

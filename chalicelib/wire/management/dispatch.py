@@ -102,7 +102,7 @@ def _record(match: Match, call: Call, given: Answer) -> None:
         return
     fields = ",".join(changes_of(call.body))
     detail = {**_detail(match.names), **given.detail, **({"fields": fields} if fields else {})}
-    event = Event(match.route.event, given.object or _object(match.names), call.actor, DONE, detail)
+    event = Event(given.event or match.route.event, given.object or _object(match.names), call.actor, DONE, detail)
     _write(call.services, event, given.repository)
 
 

@@ -27,6 +27,7 @@ CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.TeamExists: (409, "TEAM_EXISTS"),
     errors.RepositoryExists: (409, "REPOSITORY_EXISTS"),
     errors.TagExists: (409, "TAG_EXISTS"),
+    errors.ContentGone: (409, "CONTENT_GONE"),
     errors.AccountInUse: (409, "ACCOUNT_NOT_EMPTY"),
     errors.LastAdmin: (409, "LAST_ADMIN"),
     errors.JobUnderWay: (409, "JOB_UNDER_WAY"),
@@ -42,7 +43,10 @@ CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.NameInvalid: (400, "INVALID_REPOSITORY_NAME"),
     errors.AccountNameInvalid: (400, "INVALID_ACCOUNT_NAME"),
     errors.NameReserved: (400, "RESERVED_NAME"),
+    errors.TagInvalid: (400, "INVALID_REFERENCE"),
+    errors.DigestInvalid: (400, "INVALID_REFERENCE"),
     errors.Busy: (429, "TOO_MANY_REQUESTS"),
+    errors.Unproven: (429, "TOO_MANY_REQUESTS"),
     errors.TooManyAttempts: (429, "TOO_MANY_REQUESTS"),
 }
 
@@ -63,6 +67,6 @@ def _headers(error: RegistryError, status: int) -> dict[str, str]:
         return {"WWW-Authenticate": 'Basic realm="slipway"'}
     if isinstance(error, errors.Unsupported):
         return {"Allow": ", ".join(error.allowed)}
-    if isinstance(error, errors.Busy | errors.TooManyAttempts):
+    if isinstance(error, errors.Busy | errors.Unproven | errors.TooManyAttempts):
         return {"Retry-After": str(error.retry_after)}
     return {}

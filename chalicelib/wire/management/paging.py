@@ -18,8 +18,8 @@ from chalicelib.wire.http import Request
 DEFAULT_SIZE = 10
 NEXT = "X-Next-Page-Start"
 
-_KEY = re.compile(r"[a-z0-9][a-z0-9._+/-]{0,254}", re.ASCII)
-"""Names of accounts, teams and repositories, and the ids of events."""
+_KEY = re.compile(r"[a-z0-9][a-zA-Z0-9._+:/-]{0,254}", re.ASCII)
+"""Names of accounts, teams and repositories, and the ids of events and of what was removed."""
 
 Entry = TypeVar("Entry")
 

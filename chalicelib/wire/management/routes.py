@@ -32,6 +32,7 @@ from chalicelib.wire.management import (
     settings,
     team_access,
     teams,
+    trash,
     trust,
     whoami,
     words,
@@ -112,6 +113,7 @@ _GOVERNS = OfAccount(AccountOperation.GOVERN, "org", ORGANIZATIONS)
 _MINTS = OfAccount(AccountOperation.GOVERN, "org", ORGANIZATIONS, mints=True)
 _GOVERNS_NAMESPACE = OfAccount(AccountOperation.GOVERN, "ns", ORGANIZATIONS)
 _MANAGES = OfRepository(Operation.MANAGE_ACCESS)
+_PUSHES = OfRepository(Operation.PUSH)
 
 _FILTER = Parameter("filter", "Which accounts.", choices=tuple(accounts.FILTERS))
 _ACCOUNT_OF = Parameter("account", "Whose; the caller's own if left out.", pattern=words.LOGIN_PATTERN)
@@ -205,6 +207,10 @@ ROUTES: Sequence[Route] = (
     Route("DELETE", f"{_REPOSITORY}/teamAccess/{{team}}", _MANAGES, team_access.delete_repository_grant,
           "Take a team's access to a repository back", status=204, event="GRANT_DELETE"),
     _list(f"{_REPOSITORY}/events", _MANAGES, events.list_repository_events, events.Events, "What happened to a repository"),
+    _list(f"{_REPOSITORY}/removed", _PUSHES, trash.list_removed, trash.RemovedItems,
+          "What was removed from a repository and may be restored"),
+    Route("POST", f"{_REPOSITORY}/restore", _PUSHES, trash.restore, "Restore what was removed",
+          trash.RestoredManifest, trash.Restoration, 200, "MANIFEST_RESTORE"),
     _get(_REPOSITORY, OfRepository(Operation.VIEW), repositories.read_repository, repositories.Repository, "A repository",
          is_versioned=True),
     Route("PATCH", _REPOSITORY, OfRepository(Operation.DESCRIBE), repositories.change_repository, "Change a repository",

@@ -18,6 +18,7 @@ from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Teams
+from chalicelib.registry.trash import Trash
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,4 @@ class Management:
     trust: TrustRules
     jobs: Jobs
     crons: Crons
+    trash: Trash

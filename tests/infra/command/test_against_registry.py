@@ -266,3 +266,22 @@ def test_settings(acme: Desk) -> None:
 def test_logout(desk: Desk) -> None:
     desk.do("admin", "logout")
     assert desk.run("admin", "whoami").code == 3
+
+
+def test_what_was_deleted_comes_back(tmp_path: Path) -> None:
+    surface = Surface()
+    digest = surface.push_image("admin/app", "1.0", b"layer")
+    with served(surface) as host:
+        desk = Desk(tmp_path, host)
+        assert desk.login("admin", PASSWORD).code == 0
+        assert surface.status("DELETE", "/v2/admin/app/manifests/1.0") == 202
+        heading, line = desk.do("admin", "repo removed admin/app").splitlines()
+        assert heading.split() == ["KIND", "TAGS", "DIGEST", "REMOVED", "BY", "RESTORABLE", "UNTIL"]
+        assert line.split()[:3] == ["tag", "1.0", str(digest)]
+        assert desk.do("admin", "repo restore admin/app 1.0") == f"restored {digest}, tagged 1.0\n"
+        assert surface.status("DELETE", f"/v2/admin/app/manifests/{digest}") == 202
+        assert desk.do("admin", "repo removed admin/app").split()[7:10] == ["manifest", "1.0", str(digest)]
+        [removed] = desk.json("admin", "repo removed admin/app")["removed"]
+        assert desk.json("admin", f"repo restore admin/app {removed['reference']}") == {"digest": str(digest), "tags": ["1.0"]}
+        again = desk.run("admin", "repo restore admin/app 1.0")
+        assert (again.code, again.err) == (1, "slipway: nothing of that name was removed, or it was too long ago\n")

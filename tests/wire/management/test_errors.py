@@ -12,7 +12,6 @@ OF_THE_DISTRIBUTION_API = {
     errors.BlobReferenced,
     errors.BlobUnknown,
     errors.ContentTooLarge,
-    errors.DigestInvalid,
     errors.DigestMismatch,
     errors.ManifestBlobUnknown,
     errors.ManifestInvalid,
@@ -22,9 +21,7 @@ OF_THE_DISTRIBUTION_API = {
     errors.OutOfSpace,
     errors.RangeInvalid,
     errors.SizeInvalid,
-    errors.TagInvalid,
     errors.TooManyTags,
-    errors.Unproven,
     errors.UploadInvalid,
     errors.UploadUnknown,
 }
@@ -45,6 +42,7 @@ def test_every_kind_has_a_place() -> None:
     [
         (errors.Unauthenticated(), 401, ("WWW-Authenticate", 'Basic realm="slipway"')),
         (errors.Busy(), 429, ("Retry-After", "1")),
+        (errors.Unproven(), 429, ("Retry-After", "2")),
         (errors.TooManyAttempts(7), 429, ("Retry-After", "7")),
         (errors.Unsupported(("GET", "PUT")), 405, ("Allow", "GET, PUT")),
     ],

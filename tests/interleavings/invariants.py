@@ -51,7 +51,7 @@ def promises(deeds: Iterable[Deed], *, is_skewed: bool = False) -> Promises:
         others = [other for kind in kinds for other in by_kind.get(kind, ()) if other.subject == deed.subject]
         if any(drop.may_count and drop.subject[0] == deed.subject[0] for drop in drops):
             return True
-        return any(other is not deed and other.may_count and other.ended >= deed.began for other in others)
+        return any(other is not deed and other.may_count and other.ended > deed.began for other in others)
 
     def standing(kinds: tuple[str, ...], *undoing: str) -> frozenset[tuple[str, str]]:
         return frozenset(
@@ -86,7 +86,7 @@ def _tags(by_kind: Mapping[str, list[Deed]], drops: list[Deed]) -> frozenset[tup
             others += [other for other in by_kind.get(REMOVE, ()) if other.subject == deed.subject]
             if any(drop.may_count and drop.subject[0] == name for drop in drops):
                 continue
-            if not any(other is not deed and other.may_count and other.ended >= deed.began for other in others):
+            if not any(other is not deed and other.may_count and other.ended > deed.began for other in others):
                 found.add((name, tag, deed.subject[1]))
     return frozenset(found)
 
@@ -159,6 +159,17 @@ class Judge:
             if record is None or "pending" in record:
                 yield f"the manifest {str(child.digest)[:15]}"
 
+    def unrestorable(self, state: State, promised: Promises) -> list[str]:
+        """Which manifests that were removed cannot be restored."""
+        if not promised.restorable or not _setting(state, "restorable_days", 7):
+            return []
+        ids = _ids(state)
+        return [
+            f"manifest {digest[:15]} of {name} cannot be restored: {what}"
+            for name, digest in promised.restorable
+            for what in self._unrestorable(state, f"repository/{ids.get(name, '')}", digest)
+        ]
+
     def _unrestorable(self, state: State, partition: str, digest: str) -> Iterator[str]:
         removed = state.items.get(Key(partition, f"removed/manifest/{digest}"))
         if removed is None or "expired" in removed:
@@ -169,11 +180,7 @@ class Judge:
 
     def unkept(self, state: State, promised: Promises) -> list[str]:
         """Which promises this state breaks."""
-        ids = {
-            key[0].removeprefix("name/"): str(attributes["id"])
-            for key, attributes in state.items.items()
-            if key[0].startswith("name/")
-        }
+        ids = _ids(state)
         found = sorted(promised.broken)
         visible = set(self.visible(state))
         links = {
@@ -193,12 +200,7 @@ class Judge:
                 for name, digest in refused
                 if (ids.get(name, ""), digest) in there
             ]
-        if _setting(state, "restorable_days", 7):
-            found += [
-                f"manifest {digest[:15]} of {name} cannot be restored: {what}"
-                for name, digest in promised.restorable
-                for what in self._unrestorable(state, f"repository/{ids.get(name, '')}", digest)
-            ]
+        found += self.unrestorable(state, promised)
         for name, tag, digest in promised.tags:
             pointed = state.items.get(Key(f"repository/{ids.get(name, '')}", f"tag/{tag}"))
             if pointed is None or pointed["digest"] != digest:
@@ -221,6 +223,8 @@ class Judge:
             process.clock.advance(_ROUND.total_seconds())
             process.maintain()
             found += [f"in the end: {each}" for each in self.wrong(state)]
+            if process.clock.moment < start + _RESTORABLE:
+                found += [f"before its time is over: {each}" for each in self.unrestorable(state, promised)]
             now = (dict(state.items), dict(state.objects))
             if now == before and process.clock.moment > start + skew + _LONGEST:
                 break
@@ -307,6 +311,13 @@ def _belongs(key: Key, attributes: Attributes, state: State) -> bool:
     return False
 
 
+def _ids(state: State) -> Mapping[str, str]:
+    """The repositories' ids by their names."""
+    return {
+        key[0].removeprefix("name/"): text(record, "id") for key, record in state.items.items() if key[0].startswith("name/")
+    }
+
+
 def _setting(state: State, name: str, otherwise: int) -> int:
     return number_or(state.items.get(Key("configuration", "settings"), {}), name, otherwise)
 
@@ -324,6 +335,7 @@ def _broken_link(state: State, digest: str, link: Attributes) -> Iterator[str]:
         yield f"other bytes than those of {digest[:15]}"
 
 
+_RESTORABLE = timedelta(days=7)
 _ROUND = timedelta(hours=25, minutes=30)
 _LONGEST = timedelta(days=11)
 

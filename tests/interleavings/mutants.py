@@ -477,6 +477,11 @@ def mutants() -> Iterator[Mutant]:
         "a HEAD of a manifest that does not renew", replace(REAL, pushes=NeverRenewsManifests), ("untagged/head+collect",)
     )
     yield Mutant(
+        "notes cleared though the manifest came back and was removed again",
+        replace(REAL, expiry=_expiry(without_check("removed"))),
+        ("trash/collect+delete",),
+    )
+    yield Mutant(
         "notes cleared though the manifest is back",
         replace(REAL, expiry=_expiry(without_check("manifest"))),
         ("trash/push+collect", "trash/restore+collect"),

@@ -82,8 +82,8 @@ class Report:
 
 
 def walk(scenario: Scenario, program: Program = REAL, most: int | None = None, seed: int = 1) -> Report:
-    """Walk one scenario or variant: all its traces, or, if that takes more than ``most`` runs, so many in order and half as many
-    drawn at random."""
+    """Walk one scenario or variant: all its traces, or, if that takes more than ``most`` runs, so many in order and half
+    as many drawn at random."""
     most = scenario.most if most is None else min(most, scenario.most)
     stage, report = Stage(scenario, program), Report(scenario.name, variants=1)
     began = time.perf_counter()

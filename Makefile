@@ -8,7 +8,7 @@ OUT ?= .package/$(STAGE)
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help run backup password package deploy destroy test lint api-check conformance clients test-cloud endurance soak bench clean
+.PHONY: help run backup password package deploy destroy test prove lint api-check conformance clients test-cloud endurance soak bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -54,6 +54,9 @@ destroy: $(VENV)/.local  ## remove a stage and every image in it: make destroy S
 
 test: $(VENV)/.dev  ## the tests
 	@$(BIN)/python -m pytest -n 2
+
+prove: $(VENV)/.dev  ## a million orders in which requests, deletions and the collector can meet; a quarter of an hour on two cores
+	@$(BIN)/python -m tests.interleavings.run
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from datetime import timedelta
 from itertools import count
 from typing import TypeVar
@@ -20,22 +21,26 @@ _FIRST_PAUSE = 0.004
 because dockerd does not try a manifest again itself and containerd does so without a pause."""
 
 
+PAUSE: ContextVar[Callable[[float], None]] = ContextVar("PAUSE", default=time.sleep)
+"""How whoever tries again waits, by seconds: another scheduler than the threads' has its own way."""
+
+
 class Changed(Exception):
     """What a decision was based on has changed meanwhile; read it again and decide anew."""
 
 
-def retried(operation: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+def retried(operation: Callable[[], T]) -> T:
     """Run an operation that reads, decides and writes until it is not disturbed by another one.
 
     Conflict, ConditionFailed and Changed mean that it was, and that nothing was written. Raises Busy when that goes on.
     """
-    return _until_undisturbed(operation, (Conflict, ConditionFailed, Changed), pause)
+    return _until_undisturbed(operation, (Conflict, ConditionFailed, Changed))
 
 
-def settled(operation: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+def settled(operation: Callable[[], T]) -> T:
     """Run a single write until it meets no other one. Whether its condition holds is the caller's matter: ConditionFailed
     passes. Raises Busy when Conflict goes on."""
-    return _until_undisturbed(operation, (Conflict,), pause)
+    return _until_undisturbed(operation, (Conflict,))
 
 
 def moments(clock: Clock, seconds: float, pause: float) -> Iterator[int]:
@@ -50,12 +55,10 @@ def moments(clock: Clock, seconds: float, pause: float) -> Iterator[int]:
         yield number
 
 
-def _until_undisturbed(
-    operation: Callable[[], T], disturbances: tuple[type[Exception], ...], pause: Callable[[float], None]
-) -> T:
+def _until_undisturbed(operation: Callable[[], T], disturbances: tuple[type[Exception], ...]) -> T:
     for attempt in range(_ATTEMPTS):
         try:
             return operation()
         except disturbances:
-            pause(random.uniform(0, min(1.0, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter, not a secret
+            PAUSE.get()(random.uniform(0, min(1.0, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter, not a secret
     raise Busy

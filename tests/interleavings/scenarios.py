@@ -1,0 +1,392 @@
+"""Who meets whom, in which world: what the walks go over.
+
+A *family* is a world and what may be done there at once. Of each family all pairs are walked to the end, also with each of the
+two dying before each of its calls, and (``loose``) with reads of several items that come apart; and all triples, as far as
+``most`` lets them. Whoever collects does so once more with a clock that is a month *ahead*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache
+from itertools import combinations
+
+from chalicelib.registry.manifests import Manifest
+from chalicelib.registry.names import Tag
+from tests.interleavings import actors as do
+from tests.interleavings.actors import Act
+from tests.interleavings.stage import Scenario
+from tests.interleavings.worlds import (
+    APP,
+    BASE,
+    CONFIG,
+    HUGE,
+    IMAGE,
+    LAYER,
+    MANY,
+    OTHER,
+    SECOND,
+    WIDE,
+    Building,
+    World,
+    adopted,
+    arrived,
+    blob,
+    choosing,
+    chunk,
+    collected,
+    image,
+    index,
+    later,
+    removed,
+    stored,
+    ticket,
+    unlinked,
+    untagged,
+    world,
+)
+
+DAY = timedelta(days=1)
+
+CHILDREN = index(IMAGE, note="of one")
+SHARED = index(IMAGE, SECOND, note="of two")
+SIGNATURE = image(CONFIG, subject=IMAGE, note="speaks of the image")
+LARGE = image(note="large", fill=300_000)
+
+LAYERS = timedelta(hours=30)
+"""How long ago an upload began that nobody goes on with."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """``rare``: who is met in pairs, but not in triples. ``most``: of each triple; ``heavy``: an order takes long, so fewer
+    are walked."""
+
+    name: str
+    buildings: Sequence[Building]
+    actors: Mapping[str, Act]
+    manifests: Sequence[Manifest]
+    age: timedelta = timedelta(days=3)
+    rare: frozenset[str] = field(default_factory=frozenset)
+    most: int = 1_300
+    loose: bool = True
+    pairs_die: bool = True
+
+    def world(self) -> World:
+        return _world_of(self.name)
+
+    def scenarios(self) -> Iterator[Scenario]:
+        """Pairs and triples, and what is said of them above."""
+        for pair in self._together(2, self.actors):
+            yield replace(pair, dies=tuple(pair.actors) if self.pairs_die else ())
+            if self.loose:
+                yield replace(pair, name=f"{pair.name} loose", loose=True)
+            yield from self._ahead(pair)
+        common = {name: act for name, act in self.actors.items() if name not in self.rare}
+        for triple in self._together(3, common):
+            yield triple
+            yield from self._ahead(triple)
+
+    def _ahead(self, scenario: Scenario) -> Iterator[Scenario]:
+        if "collect" in scenario.actors:
+            yield replace(scenario, name=f"{scenario.name} ahead", skews={"collect": 30 * DAY})
+
+    def _together(self, number: int, acts: Mapping[str, Act]) -> Iterator[Scenario]:
+        doubled = {**acts, **{f"{name}'": act for name, act in acts.items()}}
+        for chosen in combinations(doubled, number):
+            if any(name.endswith("'") and name[:-1] not in chosen for name in chosen):
+                continue  # the second of one kind comes only with the first
+            named = {name: doubled[name] for name in chosen}
+            yield Scenario(f"{self.name}/{'+'.join(chosen)}", self.world, named, self.manifests, most=self.most)
+
+
+@cache
+def _world_of(family: str) -> World:
+    found = families()[family]
+    return world(*found.buildings, age=found.age)
+
+
+def _families() -> Iterator[Family]:
+    push, tagged = do.push(IMAGE), do.push(IMAGE, "t")
+    yield Family(
+        "link",  # a blob that came long ago, and that no manifest has named
+        [blob(BASE)],
+        {
+            "push": tagged,
+            "head": do.after_each_other(do.head(BASE), tagged),
+            "delete": do.delete_blob(BASE),
+            "collect": do.collect,
+            "mount": do.mount(BASE, APP, OTHER),
+            "upload": do.upload(BASE, ticket(1)),
+            "elsewhere": do.upload(BASE, ticket(2, OTHER)),
+            "drop": do.drop(APP),
+        },
+        [IMAGE],
+    )
+    yield Family(
+        "blob",  # bytes that no repository holds any more
+        [blob(BASE), unlinked(BASE)],
+        {
+            "send": do.send_image(IMAGE, {BASE: ticket(1)}, "t"),
+            "upload": do.upload(BASE, ticket(2)),
+            "elsewhere": do.upload(BASE, ticket(3, OTHER)),
+            "collect": do.collect,
+            "mount": do.after_each_other(do.upload(BASE, ticket(4, OTHER)), do.mount(BASE, OTHER), tagged),
+            "delete": do.delete_blob(BASE),
+        },
+        [IMAGE],
+        age=timedelta(days=8),
+    )
+    yield Family(
+        "held",  # bytes that one repository let go and another one holds
+        [blob(BASE), blob(BASE, OTHER), unlinked(BASE, OTHER)],
+        {
+            "delete": do.delete_blob(BASE),
+            "collect": do.collect,
+            "push": tagged,
+            "mount": do.mount(BASE, APP, OTHER),
+            "upload": do.upload(BASE, ticket(3, OTHER)),
+            "drop": do.drop(APP),
+        },
+        [IMAGE],
+        age=timedelta(days=8),
+    )
+    yield Family(
+        "again",  # a blob that was sent once more after its image was there
+        [stored(IMAGE, "t"), blob(BASE, number=1)],
+        {
+            "delete": do.delete(IMAGE),
+            "back": do.after_each_other(do.delete(IMAGE), do.restore(IMAGE.digest, IMAGE)),
+            "collect": do.collect,
+            "second": do.push(SECOND, "s"),
+            "push": tagged,
+            "head": do.head(BASE),
+            "unlink": do.delete_blob(BASE),
+        },
+        [IMAGE, SECOND],
+    )
+    yield Family(
+        "shared",  # bytes that two repositories hold, one of them for an image
+        [stored(IMAGE, "t"), blob(BASE, OTHER)],
+        {
+            "mount": do.mount(BASE, OTHER),
+            "any": do.mount_from_any(BASE, OTHER),
+            "unlink": do.delete_blob(BASE, OTHER),
+            "delete": do.delete(IMAGE),
+            "collect": do.collect,
+            "push": do.push(SECOND, "o", name=OTHER),
+            "drop": do.drop(APP),
+            "leave": do.drop(OTHER),
+        },
+        [IMAGE, SECOND],
+    )
+    yield Family(
+        "image",  # one that is tagged; what is removed is not kept
+        [choosing(restorable_days=0), stored(IMAGE, "t")],
+        {
+            "push": push,
+            "again": tagged,
+            "switch": do.push(SECOND, "t"),
+            "delete": do.delete(IMAGE),
+            "untag": do.untag("t"),
+            "unlink": do.delete_blob(BASE),
+            "collect": do.collect,
+            "index": do.push(CHILDREN, "i"),
+            "head": do.head_manifest(IMAGE),
+            "drop": do.drop(APP),
+        },
+        [IMAGE, SECOND, CHILDREN],
+        rare=frozenset({"head", "drop"}),
+    )
+    yield Family(
+        "trash",  # a removed image whose time is over
+        [stored(IMAGE, "t"), removed(IMAGE)],
+        {
+            "restore": do.restore(IMAGE.digest, IMAGE, "t"),
+            "push": tagged,
+            "second": do.push(SECOND, "s"),
+            "collect": do.collect,
+            "delete": do.after_each_other(do.push(IMAGE, "u"), do.delete(IMAGE)),
+            "head": do.after_each_other(do.head(BASE), do.push(SECOND, "h")),
+            "unlink": do.delete_blob(BASE),
+            "drop": do.drop(APP),
+        },
+        [IMAGE, SECOND],
+        age=timedelta(days=8),
+        rare=frozenset({"drop"}),
+    )
+    yield Family(
+        "fresh trash",  # a removed image that may be restored, and a removed tag
+        [stored(IMAGE, "t"), stored(SECOND, "s"), untagged("s"), removed(IMAGE)],
+        {
+            "restore": do.restore(IMAGE.digest, IMAGE, "t"),
+            "tag": do.restore(Tag("s"), SECOND, "s"),
+            "push": tagged,
+            "delete": do.delete(SECOND),
+            "collect": do.collect,
+            "unlink": do.delete_blob(BASE),
+            "upload": do.upload(BASE, ticket(1)),
+        },
+        [IMAGE, SECOND],
+    )
+    yield Family(
+        "untagged",  # one that nothing needs, where such are collected
+        [choosing(untagged_days=3, restorable_days=0), stored(IMAGE), later(DAY + timedelta(hours=2)), collected],
+        {
+            "push": tagged,
+            "head": do.after_each_other(do.head_manifest(IMAGE), do.push(CHILDREN, "i")),
+            "index": do.push(CHILDREN, "i"),
+            "signature": do.after_each_other(do.upload(CONFIG, ticket(1)), do.push(SIGNATURE)),
+            "collect": do.collect,
+            "delete": do.delete(IMAGE),
+            "same": push,
+        },
+        [IMAGE, CHILDREN, SIGNATURE],
+        age=timedelta(days=4),
+    )
+    yield Family(
+        "index",  # two indexes that share an image
+        [choosing(untagged_days=1, restorable_days=0), stored(IMAGE), stored(SECOND), stored(CHILDREN, "i")],
+        {
+            "delete": do.delete(CHILDREN),
+            "child": do.delete(IMAGE),
+            "second": do.delete(SECOND),
+            "share": do.push(SHARED, "s"),
+            "again": do.push(CHILDREN, "i"),
+            "untag": do.untag("i"),
+            "switch": do.push(IMAGE, "i"),
+            "collect": do.collect,
+        },
+        [IMAGE, SECOND, CHILDREN, SHARED],
+    )
+    yield Family(
+        "referrer",  # what speaks of an image
+        [choosing(untagged_days=1, restorable_days=0), stored(IMAGE, "t"), blob(CONFIG)],
+        {
+            "sign": do.push(SIGNATURE),
+            "delete": do.delete(IMAGE),
+            "unsign": do.delete(SIGNATURE),
+            "untag": do.untag("t"),
+            "push": tagged,
+            "collect": do.collect,
+        },
+        [IMAGE, SIGNATURE],
+    )
+    running, tail = ticket(7, begun=LAYERS), b"and the rest"
+    yield Family(
+        "upload",  # one that has come in part
+        [
+            later(timedelta(days=3) - LAYERS),
+            chunk(ticket(8, begun=LAYERS), LAYER),
+            later(timedelta(hours=26)),
+            chunk(ticket(9), BASE),
+        ],
+        {
+            "finish": do.finish(BASE, ticket(9)),
+            "last": do.finish(BASE + tail, ticket(9), tail),
+            "cancel": do.cancel(ticket(9)),
+            "append": do.append(ticket(9), tail),
+            "expire": do.sweep_uploads,
+            "old": do.finish(LAYER, ticket(8, begun=LAYERS)),
+            "sweep": do.sweep_store,
+            "late": do.upload(CONFIG, running),
+            "collect": do.collect,
+            "same": do.upload(BASE, ticket(3)),
+        },
+        [IMAGE],
+        rare=frozenset({"late", "collect"}),
+    )
+    old = ticket(5, begun=LAYERS)
+    yield Family(
+        "direct",  # bytes that came by the direct lane, of which nobody has heard
+        [later(timedelta(days=3) - LAYERS), arrived(BASE, old)],
+        {
+            "adopt": do.adopt(BASE, old),
+            "push": do.push(IMAGE, "t", direct=True),
+            "sweep": do.sweep_store,
+            "upload": do.upload(BASE, ticket(1)),
+            "unlink": do.delete_blob(BASE),
+            "collect": do.collect,
+            "drop": do.drop(APP),
+        },
+        [IMAGE],
+    )
+    yield Family(
+        "adopted",  # a blob that lies where the direct lane brought it, and is garbage; the store tells of it once more
+        [arrived(BASE, old), adopted(BASE, old), unlinked(BASE)],
+        {
+            "adopt": do.adopt(BASE, old),
+            "unlink": do.delete_blob(BASE),
+            "collect": do.collect,
+            "upload": do.upload(BASE, ticket(1)),
+            "elsewhere": do.upload(BASE, ticket(2, OTHER)),
+            "sweep": do.sweep_store,
+            "push": do.push(IMAGE, "t", direct=True),
+        },
+        [IMAGE],
+    )
+    yield Family(
+        "large",  # a manifest whose bytes lie in the store
+        [choosing(restorable_days=0), stored(LARGE, "t")],
+        {
+            "push": do.push(LARGE, "u"),
+            "delete": do.delete(LARGE),
+            "restore": do.after_each_other(do.delete(LARGE), do.restore(LARGE.digest, LARGE)),
+            "collect": do.collect,
+            "sweep": do.sweep_store,
+            "drop": do.drop(APP),
+        },
+        [LARGE],
+        age=timedelta(hours=27),
+    )
+    yield Family(
+        "huge",  # one that needs more than a transaction holds
+        [stored(IMAGE, "t"), *map(blob, MANY)],
+        {
+            "push": do.push(HUGE, "h"),
+            "delete": do.delete(HUGE),
+            "unlink": do.delete_blob(MANY[-1]),
+            "sweep": do.sweep_pushes,
+        },
+        [IMAGE, HUGE],
+        most=40,
+        loose=False,
+        pairs_die=False,
+    )
+    yield Family(
+        "wide",  # an image of two blobs that came long ago
+        [blob(BASE), blob(CONFIG)],
+        {
+            "push": do.push(WIDE, "t"),
+            "head": do.after_each_other(do.head(CONFIG), do.head(BASE), do.push(WIDE, "t")),
+            "unlink": do.delete_blob(BASE),
+            "unlink config": do.delete_blob(CONFIG),
+            "collect": do.collect,
+        },
+        [WIDE],
+    )
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """All of them, by name."""
+    return {family.name: family for family in _families()}
+
+
+def scenarios() -> Iterator[Scenario]:
+    """Everything that is walked, without the variants in which somebody dies."""
+    for family in families().values():
+        yield from family.scenarios()
+
+
+@cache
+def by_name() -> Mapping[str, Scenario]:
+    return {scenario.name: scenario for scenario in scenarios()}
+
+
+def find(title: str) -> Scenario:
+    """A scenario, or a variant of it, by its title. Raises KeyError."""
+    name = title.partition("~")[0]
+    return next(variant for variant in by_name()[name].variants() if variant.title == title)

@@ -231,8 +231,6 @@ class Judge:
             before = now
             if process.clock.moment > start + skew + 3 * _LONGEST:
                 found.append("it does not come to rest")
-        if skew:
-            return found  # a note of a time that is yet to come may be dropped with an old one, which is waste at worst
         return found or [f"left in the end: {each}" for each in self.left(state, process.seconds())]
 
     def left(self, state: State, now: int) -> Iterator[str]:
@@ -289,8 +287,7 @@ class Judge:
         if partition == "untagged":
             at, repository, digest = sort.split("/")
             record = state.items.get(Key(f"repository/{repository}", f"manifest/{digest}"), {})
-            # Where such are not collected they are not looked at.
-            return record.get("condemned_at") == int(at) or not _setting(state, "untagged_days", 0)
+            return record.get("condemned_at") == int(at)
         return partition.startswith("name/") or partition in {"catalog", "public", "configuration"}
 
 

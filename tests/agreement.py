@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from chalicelib.registry.condemned import Bytes, Link, Listed, Thing, note_key, seconds
+from chalicelib.registry.condemned import Bytes, Link, Listed, Thing, note_key
 from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Tag
@@ -43,6 +43,7 @@ from chalicelib.registry.records import (
     text,
     untagged_key,
 )
+from chalicelib.registry.times import seconds
 from tests.counts import Counts
 from tests.surface import Surface
 

@@ -102,3 +102,13 @@ class Company:
 
 def watched(company: Company) -> WatchedTable:
     return company.table
+
+
+def small() -> Company:
+    """An organization, acme, whose team devs, that is bob, reads and writes acme/app."""
+    company = Company()
+    acme = company.organization("acme", "ann")
+    company.members(acme, "bob")
+    team = company.team(acme, "devs", "bob")
+    company.teams.grant(acme, team, company.repository("acme/app"), Level.READ_WRITE)
+    return company

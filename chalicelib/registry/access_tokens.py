@@ -66,6 +66,7 @@ from chalicelib.registry.records import (
     unchanged,
     version_of,
 )
+from chalicelib.registry.times import seconds
 
 MOST = 100
 """Access tokens of one account at most."""
@@ -259,7 +260,7 @@ class AccessTokens:
         return [_token(digest, attributes) for digest, attributes in here.items() if not _is_over(attributes, now)]
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp())
+        return seconds(self._clock)
 
 
 def hashed(secret: str) -> str:

@@ -72,6 +72,7 @@ from chalicelib.registry.records import (
     unchanged,
     version_of,
 )
+from chalicelib.registry.times import seconds
 
 ADMIN = "admin"
 """The first account's name."""
@@ -235,7 +236,7 @@ class Accounts:
             "full_name": "",
             "is_admin": False,
             "is_active": True,
-            "created_at": int(self._clock.now().timestamp()),
+            "created_at": seconds(self._clock),
             VERSION: 1,
             **attributes,
         }

@@ -24,6 +24,7 @@ from chalicelib.registry.ports import EXPIRES, BlobMissing, BlobStore, Clock, Co
 from chalicelib.registry.proofs import AT_ONCE
 from chalicelib.registry.records import direct_key
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.times import seconds
 from chalicelib.registry.upload_records import REMEMBERED
 
 _LISTED_SINGLY = 50
@@ -89,7 +90,7 @@ class Adoption:
         """Make proven bytes the repository's blob; None if the sweep has taken them up."""
         seen = Update(
             direct_key(direct.upload, direct.digest),
-            set={"key": key, EXPIRES: int(self._clock.now().timestamp()) + REMEMBERED},
+            set={"key": key, EXPIRES: seconds(self._clock) + REMEMBERED},
             condition=Lacks("swept"),
         )
 

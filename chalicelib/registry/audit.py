@@ -16,7 +16,7 @@ from itertools import islice
 
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.blob_drift import BlobDrift
-from chalicelib.registry.condemned import Bytes, Link, Listed, seconds
+from chalicelib.registry.condemned import Bytes, Link, Listed
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.drift import Drift, repair
 from chalicelib.registry.errors import DigestInvalid
@@ -54,6 +54,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.storage import Numbers, Storage
+from chalicelib.registry.times import seconds
 
 PER_SECOND = 200
 """Items of the table, and objects of the store, that are looked at in a second at most."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from chalicelib.registry.attempts import retried
-from chalicelib.registry.condemned import Bytes, Link, condemn, seconds
+from chalicelib.registry.condemned import Bytes, Link, condemn
 from chalicelib.registry.drift import LOST, Drift, repair, still, unnoted
 from chalicelib.registry.needs import Need, Needs
 from chalicelib.registry.ports import (
@@ -37,6 +37,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.storage import Use
+from chalicelib.registry.times import seconds
 
 _HOLDERS_READ = 20
 

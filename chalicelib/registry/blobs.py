@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeAlias
 
 from chalicelib.registry.attempts import retried
-from chalicelib.registry.condemned import Link, condemn, condemnation, is_young, note, seconds, unlink
+from chalicelib.registry.condemned import Link, condemn, condemnation, is_young, note, unlink
 from chalicelib.registry.errors import BlobReferenced, BlobUnknown
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.needs import Needs, standing
@@ -48,6 +48,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.repositories import Repositories, Repository
+from chalicelib.registry.times import seconds
 
 MayMount: TypeAlias = Callable[[Repository, "Blob"], bool]
 """Whether the caller may read this blob of this repository, at this moment."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.registry.names import Digest
-from chalicelib.registry.ports import All, Attributes, Clock, Condition, Delete, Exists, Key, Lacks, Put, Update, Write
+from chalicelib.registry.ports import All, Attributes, Condition, Delete, Exists, Item, Key, Lacks, Put, Update, Write
 from chalicelib.registry.records import (
     CONDEMNED_AT,
     CONDEMNED_PARTITION,
@@ -80,11 +80,6 @@ class Listed:
 Thing = Link | Bytes | Listed
 
 
-def seconds(clock: Clock) -> int:
-    """The time in seconds since the epoch."""
-    return int(clock.now().timestamp())
-
-
 def is_young(condemned_at: int, now: int) -> bool:
     """Has it so much time left that a pusher may be told of it as it is?"""
     return 0 <= now - condemned_at <= RENEWED_AFTER
@@ -93,6 +88,11 @@ def is_young(condemned_at: int, now: int) -> bool:
 def note_key(at: int, thing: Thing) -> Key:
     """Where it is noted that a thing was condemned."""
     return Key(CONDEMNED_PARTITION, f"{at:012d}/{thing}")
+
+
+def noted_at(item: Item) -> int:
+    """The time that the key of a note begins with."""
+    return int(item.key.sort.partition("/")[0])
 
 
 def parse_note(sort: str) -> tuple[int, Thing]:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chalicelib.registry.attempts import Changed
-from chalicelib.registry.condemned import Listed, Thing, condemn, note_key, seconds
+from chalicelib.registry.condemned import Listed, Thing, condemn, note_key
 from chalicelib.registry.ports import Attributes, Clock, Key, Table, Write
 from chalicelib.registry.records import CONDEMNED_AT, REVISION, number, revised, untagged_key
+from chalicelib.registry.times import seconds
 
 LOST = "lost"
 """Bytes that a record promises are gone: who pushes them again heals that."""

@@ -7,15 +7,17 @@ the rest to the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 
-from chalicelib.registry.condemned import Link, Listed, condemn, seconds
+from chalicelib.registry.condemned import Link, Listed, condemn, noted_at
 from chalicelib.registry.errors import NotRestorable
 from chalicelib.registry.images import Images
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.needs import EXPIRED, is_restorable
 from chalicelib.registry.pace import Pace, settle
+from chalicelib.registry.pages import every
 from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Condition, Delete, Item, Key, Put, Table, Update, Write
 from chalicelib.registry.records import (
     RESTORABLE_PARTITION,
@@ -32,10 +34,8 @@ from chalicelib.registry.records import (
     revised,
     text,
 )
+from chalicelib.registry.times import seconds
 from chalicelib.registry.trash import read_removed
-
-_STRETCH = 100
-"""Notes read at a time."""
 
 _AT_ONCE = 24
 """Needs that are given up in one transaction: three writes each."""
@@ -51,17 +51,8 @@ class Expiry:
 
     def expire(self, latest: int, pace: Pace) -> None:
         """Give up what was removed at ``latest`` or before (seconds since the epoch). Raises Busy, and what ``pace`` raises."""
-        for item in self._due(latest):
+        for item in takewhile(lambda item: noted_at(item) <= latest, every(self._table, RESTORABLE_PARTITION)):
             settle(partial(self._end, item, pace), pace)
-
-    def _due(self, latest: int) -> Iterator[Item]:
-        after = ""
-        while items := self._table.query(RESTORABLE_PARTITION, after=after, limit=_STRETCH):
-            for item in items:
-                if int(item.key.sort.partition("/")[0]) > latest:
-                    return
-                yield item
-            after = items[-1].key.sort
 
     def _end(self, item: Item, pace: Pace) -> None:
         at, repository, kind, what = item.key.sort.split("/")

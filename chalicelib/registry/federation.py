@@ -25,6 +25,7 @@ from chalicelib.registry.attempts import retried
 from chalicelib.registry.errors import RequestInvalid, Unauthenticated, VersionMismatch
 from chalicelib.registry.ports import Absent, Attributes, Clock, Delete, Equals, Key, Put, Table
 from chalicelib.registry.records import Malformed, number, text
+from chalicelib.registry.times import seconds
 
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a kind (RFC 8693 section 3)
 JWT = "urn:ietf:params:oauth:token-type:jwt"
@@ -237,7 +238,7 @@ class TrustRules:
         count = self._count(robot_id)
         if (count or 0) >= MAX_RULES:
             raise RequestInvalid(f"a robot has at most {MAX_RULES} trust rules")
-        stored = replace(rule, created_at=int(self._clock.now().timestamp()), version=1)
+        stored = replace(rule, created_at=seconds(self._clock), version=1)
         self._table.transact(
             (
                 Put(_rule_key(robot_id, rule.name), _attributes(stored), Absent()),

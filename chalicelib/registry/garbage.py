@@ -18,6 +18,7 @@ from collections.abc import Iterator, Set
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 
 from chalicelib.registry.adoption import Direct
 from chalicelib.registry.attempts import settled
@@ -30,8 +31,8 @@ from chalicelib.registry.condemned import (
     acquit,
     condemn,
     note_key,
+    noted_at,
     parse_note,
-    seconds,
     unlink,
 )
 from chalicelib.registry.configuration import Configuration
@@ -40,6 +41,7 @@ from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs
 from chalicelib.registry.pace import Pace, settle
+from chalicelib.registry.pages import every
 from chalicelib.registry.ports import (
     EXPIRES,
     Absent,
@@ -72,10 +74,8 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.remains import Remains
 from chalicelib.registry.removals import Removals
+from chalicelib.registry.times import seconds
 from chalicelib.registry.upload_records import REMEMBERED
-
-_STRETCH = 100
-"""Notes read at a time."""
 
 _NOTES_READ = 20
 
@@ -141,18 +141,12 @@ class Garbage:
         for item in self._due(UNTAGGED_PARTITION, now - choices.untagged_days * DAY):
             step = self._collect_manifest if collects_manifests else self._forget
             settle(partial(step, item, pace), pace)
-        for item in self._due(RETIRED_PARTITION):
+        for item in every(self._table, RETIRED_PARTITION):
             settle(partial(self._delete, item.key.sort, pace), pace)
 
-    def _due(self, partition: str, latest: int | None = None) -> Iterator[Item]:
-        """The notes of a partition up to a time, oldest first, a stretch at a time."""
-        after = ""
-        while items := self._table.query(partition, after=after, limit=_STRETCH):
-            for item in items:
-                if latest is not None and int(item.key.sort.partition("/")[0]) > latest:
-                    return
-                yield item
-            after = items[-1].key.sort
+    def _due(self, partition: str, latest: int) -> Iterator[Item]:
+        """The notes of a partition up to a time, oldest first."""
+        return takewhile(lambda item: noted_at(item) <= latest, every(self._table, partition))
 
     def _settle(self, item: Item, pace: Pace, *, collects_manifests: bool) -> None:
         """Decide about one condemned thing. Raises ConditionFailed, Conflict and Changed if it has to be decided anew."""

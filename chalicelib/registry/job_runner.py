@@ -38,6 +38,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import OPEN_PARTITION, REVISION, job_key, job_log_key, number, number_or, open_key, text
+from chalicelib.registry.times import seconds
 
 LEASE_SECONDS = 180
 """After so long without a checkpoint whoever runs a job is taken for dead."""
@@ -94,7 +95,7 @@ class Runner:
 
     def _due(self) -> Sequence[Item]:
         """Entries of jobs that wait no longer, and of those that nobody runs any more; who has waited longest comes first."""
-        now = _seconds(self._clock)
+        now = seconds(self._clock)
         entries = self._table.query(OPEN_PARTITION)
         due = [item for item in entries if max(_due_at(item), number_or(item.attributes, "until", 0)) <= now]
         return sorted(due, key=_due_at)
@@ -185,15 +186,15 @@ class JobRun:
     def say(self, line: str) -> None:
         """A line of the runner's own."""
         if self._kept + len(self._lines) < MAX_LINES:
-            self._lines.append((_seconds(self._clock), _printable(line)[:MAX_LINE]))
+            self._lines.append((seconds(self._clock), _printable(line)[:MAX_LINE]))
 
     def is_late(self) -> bool:
         """Is its deadline, which counts from its first start, over?"""
-        return self._started_at is not None and _seconds(self._clock) >= self._started_at + self._job.deadline
+        return self._started_at is not None and seconds(self._clock) >= self._started_at + self._job.deadline
 
     def take(self) -> bool:
         """Begin an attempt, or go on with one that was handed over; False if somebody else did, or it was cancelled."""
-        now, holder = _seconds(self._clock), secrets.token_hex(8)
+        now, holder = seconds(self._clock), secrets.token_hex(8)
         self._attempts += not self._job.is_continued
         self._started_at = now if self._started_at is None else self._started_at
         self._until = now + LEASE_SECONDS
@@ -219,7 +220,7 @@ class JobRun:
         elif self._stopped == _LATE:
             self.end(FAILED, _LATE)
         elif self._stopped == _OVER:
-            self._wait(_seconds(self._clock), {"continued": True})
+            self._wait(seconds(self._clock), {"continued": True})
         elif failure is None:
             self.end(DONE)
         else:
@@ -229,7 +230,7 @@ class JobRun:
         """The end of the job, unless somebody else has taken it up."""
         if error:
             self.say(f"failed: {error}")
-        changes: Attributes = {"status": status, "ended_at": _seconds(self._clock), "error": error}
+        changes: Attributes = {"status": status, "ended_at": seconds(self._clock), "error": error}
         self._write(Delete(open_key(self._job.kind), self._fence), changes, drop=("cancelling", "continued"))
 
     def _fail(self, error: str) -> None:
@@ -238,7 +239,7 @@ class JobRun:
             return
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self._attempts - 1))
         self.say(f"attempt {self._attempts} failed: {error}; tried again in {delay} s")
-        self._wait(_seconds(self._clock) + delay, {"error": error})
+        self._wait(seconds(self._clock) + delay, {"error": error})
 
     def _wait(self, due_at: int, changes: Attributes) -> None:
         """Give the lease up; from ``due_at`` on anybody takes the job up. If it was to be cancelled it ends here."""
@@ -248,7 +249,7 @@ class JobRun:
             self.end(CANCELLED)
 
     def _why_stop(self) -> str:
-        now = _seconds(self._clock)
+        now = seconds(self._clock)
         if self.is_late():
             return _LATE
         if self._seconds_left() < RESERVE_SECONDS:
@@ -296,10 +297,6 @@ class JobRun:
         settled(lambda: self._table.transact(writes))
         self._kept += len(lines)
         del self._lines[: len(lines)]
-
-
-def _seconds(clock: Clock) -> int:
-    return int(clock.now().timestamp())
 
 
 def _due_at(entry: Item) -> int:

@@ -54,6 +54,7 @@ from chalicelib.registry.records import (
     text,
     text_or,
 )
+from chalicelib.registry.times import seconds
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 STATUSES = (WAITING, RUNNING, DONE, FAILED, CANCELLED)
@@ -327,7 +328,7 @@ class Jobs:
         return found[:limit]
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp())
+        return seconds(self._clock)
 
 
 def is_job_id(value: str) -> bool:

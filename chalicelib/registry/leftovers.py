@@ -37,6 +37,7 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, retired_key, text
+from chalicelib.registry.times import seconds
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
@@ -85,7 +86,7 @@ class Leftovers:
             yield from (stored for stored in self._store.list(prefix) if stored.modified.timestamp() >= latest)
 
     def _latest(self) -> int:
-        return int(self._clock.now().timestamp()) - GRACE
+        return seconds(self._clock) - GRACE
 
     def drop(self, stored: Stored, go_on: Callable[[], None] = lambda: None) -> bool:
         """Drop one object of any place if it is left over; False if it stays. ``go_on`` is called now and then while its bytes

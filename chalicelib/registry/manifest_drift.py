@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chalicelib.registry.condemned import Listed, condemn, seconds
+from chalicelib.registry.condemned import Listed, condemn
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.drift import ABSENT, DAMAGED, LOST, Drift, repair, still, unnoted
 from chalicelib.registry.errors import ManifestInvalid
@@ -53,6 +53,7 @@ from chalicelib.registry.records import (
     tagged_key,
     text,
 )
+from chalicelib.registry.times import seconds
 
 _AT_ONCE = 40
 """Needs that are noted in one transaction: two writes each."""

@@ -1,8 +1,8 @@
-"""A page of a list of which not every entry is shown."""
+"""Going through a partition in order: all of it, or a page of which not every entry is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from chalicelib.registry.ports import Item, Table
@@ -27,3 +27,14 @@ def filled(
         start = items[-1].key.sort
         page += shown(items)
     return page[:limit]
+
+
+def every(table: Table, partition: str, *, prefix: str = "", after: str = "", stretch: int = 200) -> Iterator[Item]:
+    """The items of a partition whose sort keys begin with ``prefix``, beyond ``after``, in order; ``stretch`` of them are read
+    at a time. What changes meanwhile behind that is seen."""
+    while True:
+        items = table.query(partition, prefix=prefix, after=after, limit=stretch)
+        yield from items
+        if len(items) < stretch:
+            return
+        after = items[-1].key.sort

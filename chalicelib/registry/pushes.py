@@ -19,7 +19,7 @@ from functools import partial
 
 from chalicelib.registry.adoption import Adoption, Arrival
 from chalicelib.registry.attempts import Changed, moments, retried, settled
-from chalicelib.registry.condemned import Listed, condemn, condemnation, is_young, note, seconds
+from chalicelib.registry.condemned import Listed, condemn, condemnation, is_young, note
 from chalicelib.registry.errors import Busy, ManifestBlobUnknown, ManifestInvalid, ManifestUnknown, TagExists, Unproven
 from chalicelib.registry.events import Actor, Event, Events
 from chalicelib.registry.images import Image
@@ -69,6 +69,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.repositories import Repositories, Repository
+from chalicelib.registry.times import seconds
 
 _INLINE = 256 * 1024
 """Bytes of a manifest that lies in the table itself at most; a larger one goes to the BlobStore."""

@@ -11,6 +11,7 @@ from chalicelib.registry.errors import ManifestUnknown
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import read_manifest
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.pages import every
 from chalicelib.registry.ports import Item, Table
 from chalicelib.registry.records import contents, last_segment, text
 from chalicelib.registry.repositories import Repositories
@@ -19,9 +20,6 @@ PAGE_BYTES = 3 * 1024 * 1024
 """Bytes of descriptors in one answer at most (specification: an index should stay under 4 MiB)."""
 
 PAGE_LENGTH = 1_000
-
-_STRETCH = 200
-"""Index items read at a time while filtering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +59,14 @@ class Referrers:
     def _matching(
         self, repository: str, subject: Digest, artifact_type: str, after: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for item in self._items(repository, f"referrer/{subject}/", after):
+        prefix = f"referrer/{subject}/"
+        for item in every(self._table, contents(repository), prefix=prefix, after=prefix + after if after else ""):
             if artifact_type and item.attributes.get("artifact_type") != artifact_type:
                 continue
             digest = last_segment(item.key.sort)
             descriptor = self._descriptor(repository, Digest.parse(digest), item)
             if descriptor is not None:
                 yield digest, descriptor
-
-    def _items(self, repository: str, prefix: str, after: str) -> Iterator[Item]:
-        beyond = prefix + after if after else ""
-        while True:
-            items = self._table.query(contents(repository), prefix=prefix, after=beyond, limit=_STRETCH)
-            yield from items
-            if len(items) < _STRETCH:
-                return
-            beyond = items[-1].key.sort
 
     def _descriptor(self, repository: str, digest: Digest, item: Item) -> dict[str, Any] | None:
         if "descriptor" in item.attributes:

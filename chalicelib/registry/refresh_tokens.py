@@ -43,6 +43,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import family_key, number, refresh_key, text, text_or, token_key
+from chalicelib.registry.times import seconds
 
 REFRESH_LIFETIME = 90 * 86_400
 """Seconds that a family lives."""
@@ -164,7 +165,7 @@ class RefreshTokens:
         return token, Put(refresh_key(_hashed(token)), attributes, Absent())
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp())
+        return seconds(self._clock)
 
 
 def _hashed(token: str) -> str:

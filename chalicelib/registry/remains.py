@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from chalicelib.registry.attempts import retried, settled
-from chalicelib.registry.condemned import Link, seconds, unlink
+from chalicelib.registry.condemned import Link, unlink
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.pace import Pace
 from chalicelib.registry.ports import Attributes, Clock, ConditionFailed, Delete, Equals, Item, Key, Put, Table, Write
@@ -20,6 +20,7 @@ from chalicelib.registry.records import (
     team_repository_key,
     text,
 )
+from chalicelib.registry.times import seconds
 
 _AT_ONCE = 24
 """Records that are cleared away in one transaction, four writes each at most."""

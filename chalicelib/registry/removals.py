@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chalicelib.registry.attempts import retried
-from chalicelib.registry.condemned import Listed, condemn, seconds
+from chalicelib.registry.condemned import Listed, condemn
 from chalicelib.registry.errors import ManifestReferenced, ManifestUnknown
 from chalicelib.registry.events import NOBODY, Actor, Event, Events
 from chalicelib.registry.names import Digest, RepositoryName, Tag
@@ -38,6 +38,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.times import seconds
 
 _TAGS_AT_ONCE = 20
 """Tags that go in the manifest's own transaction (two writes each, or four); of more, the rest is taken away before it."""

@@ -42,6 +42,7 @@ from chalicelib.registry.records import (
     unchanged,
     version_of,
 )
+from chalicelib.registry.times import seconds
 
 PUBLIC, PRIVATE = "public", "private"
 
@@ -170,7 +171,7 @@ class Repositories:
         return {
             "id": secrets.token_hex(12),
             "visibility": description.visibility or PRIVATE,
-            "created_at": int(self._clock.now().timestamp()),
+            "created_at": seconds(self._clock),
             "short_description": description.short_description or "",
             "long_description": description.long_description or "",
             VERSION: 1,
@@ -231,7 +232,7 @@ class Repositories:
                     Delete(catalog_key(name)),
                     Delete(public_key(name)),
                     Delete(identity_key(repository.id)),
-                    Put(removed_key(int(self._clock.now().timestamp()), repository.id), {"name": str(name)}),
+                    Put(removed_key(seconds(self._clock), repository.id), {"name": str(name)}),
                 ]
             )
             return repository

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from chalicelib.registry.attempts import settled
-from chalicelib.registry.condemned import seconds
 from chalicelib.registry.events import Event, Events
 from chalicelib.registry.hashing import hashed
 from chalicelib.registry.names import Digest
@@ -31,6 +30,7 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.records import blob_key, number, number_or, text, text_or
+from chalicelib.registry.times import seconds
 
 POSITION = Key("scrub", "position")
 

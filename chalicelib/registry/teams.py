@@ -69,6 +69,7 @@ from chalicelib.registry.records import (
     version_of,
 )
 from chalicelib.registry.repositories import Repository
+from chalicelib.registry.times import seconds
 
 AT_ONCE = 40
 
@@ -110,7 +111,7 @@ class Teams:
         record: Attributes = {
             "id": secrets.token_hex(12),
             "description": description,
-            "created_at": int(self._clock.now().timestamp()),
+            "created_at": seconds(self._clock),
             VERSION: 1,
         }
         writes: list[Write] = [Put(team_key(org.id, parsed), record, Absent()), Check(account_key(org.name), org.alive)]

@@ -38,6 +38,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from chalicelib.registry.records import number, text, unfinished_key, upload_key
+from chalicelib.registry.times import seconds
 
 LIFETIME = 24 * 3600
 """Seconds that an upload lives after its last progress."""
@@ -142,7 +143,7 @@ class UploadRecords:
         self._clock = clock
 
     def now(self) -> int:
-        return int(self._clock.now().timestamp())
+        return seconds(self._clock)
 
     def read(self, identifier: str) -> Attributes | None:
         """The record as it is, or None."""

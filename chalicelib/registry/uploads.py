@@ -13,7 +13,6 @@ came is adopted where it lies. More are assembled, which reads them: if that tak
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.blobs import Blob, Blobs
@@ -26,6 +25,7 @@ from chalicelib.registry.errors import (
     UploadUnknown,
 )
 from chalicelib.registry.names import ALGORITHMS, Digest
+from chalicelib.registry.pages import every
 from chalicelib.registry.ports import (
     EXPIRES,
     Attributes,
@@ -57,9 +57,6 @@ from chalicelib.registry.upload_records import (
     piece_key,
     pieces_prefix,
 )
-
-_STRETCH = 200
-"""Index items read at a time."""
 
 
 class Uploads:
@@ -221,7 +218,7 @@ class Uploads:
     def sweep(self, limit: int) -> int:
         """Drop up to ``limit`` uploads that expired unfinished, oldest first; how many were dropped."""
         dropped = 0
-        for item in self._unfinished():
+        for item in every(self._table, UNFINISHED_PARTITION):
             if dropped == limit:
                 break
             identifier = last_segment(item.key.sort)
@@ -230,12 +227,6 @@ class Uploads:
                 continue
             dropped += self._expire(identifier, attributes or {}, item)
         return dropped
-
-    def _unfinished(self) -> Iterator[Item]:
-        after = ""
-        while items := self._table.query(UNFINISHED_PARTITION, after=after, limit=_STRETCH):
-            yield from items
-            after = items[-1].key.sort
 
     def _expire(self, identifier: str, attributes: Attributes, index: Item) -> bool:
         """``attributes`` are those of its record, none if the table has dropped it by itself."""

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.blobs import Blobs
-from chalicelib.registry.condemned import seconds
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.errors import RegistryError
 from chalicelib.registry.events import Event, Events
@@ -23,6 +22,7 @@ from chalicelib.registry.ports import BlobStore, Put, Table
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.times import seconds
 from chalicelib.registry.trash import Trash
 from chalicelib.registry.uploads import Uploads
 from tests.frozen_clock import FrozenClock

@@ -9,9 +9,9 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from chalicelib.registry.adoption import Adoption
-from chalicelib.registry.condemned import seconds
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.records import contents, is_pending, text
+from chalicelib.registry.times import seconds
 from chalicelib.registry.upload_records import new_identifier
 from chalicelib.wire.http import Response
 from tests.agreement import is_named, live_state

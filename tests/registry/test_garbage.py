@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key, seconds
+from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key
 from chalicelib.registry.errors import ManifestBlobUnknown, NotRestorable, TagExists
 from chalicelib.registry.events import Actor, Events
 from chalicelib.registry.expiry import Expiry
@@ -16,6 +16,7 @@ from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import Delete, Put
 from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_key
 from chalicelib.registry.removals import Removals
+from chalicelib.registry.times import seconds
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable

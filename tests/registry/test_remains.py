@@ -21,21 +21,12 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.remains import LINGERS
 from chalicelib.registry.repositories import Description
-from tests.company import Company
+from tests.company import Company, small
 from tests.frozen_clock import FrozenClock
 from tests.watched_table import Died, die
 
 APP = RepositoryName.parse("acme/app")
 NOW = int(FrozenClock().moment.timestamp())
-
-
-def small() -> Company:
-    company = Company()
-    acme = company.organization("acme", "ann")
-    company.members(acme, "bob")
-    team = company.team(acme, "devs", "bob")
-    company.teams.grant(acme, team, company.repository("acme/app"), Level.READ_WRITE)
-    return company
 
 
 @pytest.fixture

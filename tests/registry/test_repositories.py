@@ -11,19 +11,10 @@ from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.ports import Put
 from chalicelib.registry.records import catalog_key, contents, public_key, repository_key
 from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description
-from tests.company import Company, watched
+from tests.company import Company, small, watched
 from tests.watched_table import interleaved, refusal
 
 APP = RepositoryName.parse("acme/app")
-
-
-def small() -> Company:
-    company = Company()
-    acme = company.organization("acme", "ann")
-    company.members(acme, "bob")
-    team = company.team(acme, "devs", "bob")
-    company.teams.grant(acme, team, company.repository("acme/app"), Level.READ_WRITE)
-    return company
 
 
 @pytest.fixture

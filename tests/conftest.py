@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,17 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     each makes tables, buckets and keys under names of its own."""
     with start(tmp_path_factory.mktemp("emulator")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _execution_environment() -> Iterator[None]:
+    """Each Chalice application that is made adds a word to AWS_EXECUTION_ENV, and tests make thousands."""
+    before = os.environ.get("AWS_EXECUTION_ENV")
+    yield
+    if before is None:
+        os.environ.pop("AWS_EXECUTION_ENV", None)
+    else:
+        os.environ["AWS_EXECUTION_ENV"] = before
 
 
 # A deadline would assert on the clock of a shared machine.

@@ -18,6 +18,7 @@ from chalicelib.local.sqlite_table import SqliteTable
 from chalicelib.registry.names import Digest
 from infra.local.maintenance import backup
 from infra.local.settings import CannotStart
+from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.surface import Surface, image
 
@@ -129,7 +130,13 @@ def test_a_manifest_deleted_while_it_is_backed_up_is_not_half_there(tmp_path: Pa
     surface = on_folder(tmp_path / "data")
     surface.push_image(NAME, "one", b"layer")
     large = surface.put_manifest(NAME, "large", image(b"layer", annotations=LARGE))
-    copies = meanwhile(monkeypatch, lambda: surface.call("DELETE", f"/v2/{NAME}/manifests/{large}"))
+
+    def remove() -> None:
+        surface.call("DELETE", f"/v2/{NAME}/manifests/{large}")
+        surface.clock.advance(8 * 24 * 3600)
+        surface.garbage.collect(Counts())
+
+    copies = meanwhile(monkeypatch, remove)
     backup(tmp_path / "data", tmp_path / "copy")
     restored = on_folder(tmp_path / "copy")
     assert restored.call("GET", f"/v2/{NAME}/manifests/large").status == 404

@@ -91,10 +91,11 @@ def _missing(target: Path) -> str:
 
 
 def _named(item: Item) -> str:
-    """The store's key that a record needs: a proven blob's, a repository's link's, a large manifest's; "" for others."""
+    """The store's key that a record needs: a proven blob's, a repository's link's, a large manifest's, be it in the trash; ""
+    for others."""
     partition, sort = item.key
     proven = partition.startswith("blob/") and sort == "blob"
-    held = partition.startswith("repository/") and sort.startswith(("blob/", "content/"))
+    held = partition.startswith("repository/") and sort.startswith(("blob/", "content/", "removed/manifest/"))
     return str(item.attributes.get("key", "")) if proven or held else ""
 
 

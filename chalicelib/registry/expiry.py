@@ -67,7 +67,9 @@ class Expiry:
         key = removed_manifest_key(repository, digest)
         removed = self._table.get(key)
         if removed is None or number(removed, "removed_at") != at:
-            self._table.write(Delete(noted))  # restored, or removed again later
+            # Restored, or removed again at another time; if it is removed again at this very time, the note is that one's.
+            as_read = Absent() if removed is None else revised(removed)
+            self._table.transact([Check(key, as_read), Delete(noted)])
             return
         same = revised(removed)
         if is_restorable(removed):

@@ -208,6 +208,8 @@ REPAIRED = [
     removed_that_loses_its_blobs, removed_tag_for_good, abandoned,
 ]  # fmt: skip
 
+UNTAGGED = (uncondemned_manifest, unnoted_manifest)
+
 
 @pytest.mark.parametrize("plant", REPAIRED)
 def test_what_drifted_is_put_right_once(surface: Surface, plant: Callable[[Surface], None]) -> None:
@@ -217,12 +219,22 @@ def test_what_drifted_is_put_right_once(surface: Surface, plant: Callable[[Surfa
     assert first.counted["repaired"] >= 1
     again = audit(surface)
     assert found(again) == {}, again.lines
-    if plant is not uncondemned_manifest and "removed" not in plant.__name__:
+    if plant not in UNTAGGED and "removed" not in plant.__name__:
         surface.clock.advance(60)
         collect(surface, 10 * DAY)
         assert surface.call("GET", f"/v2/admin/app/manifests/{MANIFEST}").status == 200
         assert surface.call("HEAD", f"/v2/admin/app/blobs/{LAYER_DIGEST}").status == 307
         assert surface.store.stat(key_of(surface)) is not None
+
+
+def test_an_untagged_manifest_whose_note_was_lost_goes_by_the_policy(surface: Surface) -> None:
+    unnoted_manifest(surface)
+    collect(surface, 10 * DAY)
+    assert surface.call("GET", f"/v2/admin/app/manifests/{MANIFEST}").status == 200
+    audit(surface)
+    for _ in range(3):
+        collect(surface, 2 * DAY)
+    assert surface.call("GET", f"/v2/admin/app/manifests/{MANIFEST}").status == 404
 
 
 def test_what_was_forgotten_goes_after_the_audit(surface: Surface) -> None:

@@ -443,7 +443,7 @@ def _kinds() -> Sequence[Kind]:
             schedule="0 50 2 * * *",
             parameters={
                 "days": Parameter("Days that a job is remembered after its end", default=30, least=1, most=3_650),
-                "keep": Parameter("Jobs that have ended that are remembered at most", default=10_000, least=0, most=100_000),
+                "keep": Parameter("How many ended jobs are remembered at most", default=10_000, least=0, most=100_000),
             },
         ),
     )

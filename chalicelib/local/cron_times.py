@@ -15,6 +15,6 @@ class CronTimes:
         try:
             return next(CronSim(schedule, moment.astimezone(UTC)), None)
         except CronSimError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).replace("Bad ", "no such ")) from error  # hour 25, or a 30th of February
         except (AssertionError, TypeError) as error:  # a list of weekdays in a month, with a step
             raise ValueError("a step fits only a range or *") from error

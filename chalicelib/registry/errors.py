@@ -166,7 +166,7 @@ class BlobReferenced(RegistryError):
 
 
 class NotRestorable(RegistryError):
-    message = "nothing of that name was removed, or it was too long ago"
+    message = "nothing of that name was removed, or it was too long ago; a tag that went with its image is restored with that"
 
     def __init__(self, reference: str) -> None:
         super().__init__(reference=reference)
@@ -348,10 +348,9 @@ class JobUnknown(RegistryError):
 
 
 class JobUnderWay(RegistryError):
-    message = "this job has not ended, and no two of a kind run at once; wait for it, or cancel it"
-
     def __init__(self, kind: str, job: str) -> None:
-        super().__init__(kind=kind, job=job)
+        message = f"the job {job} has not ended, and no two of a kind run at once; wait for it, or cancel it"
+        super().__init__(message, kind=kind, job=job)
 
 
 class JobEnded(RegistryError):

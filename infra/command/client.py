@@ -222,8 +222,10 @@ def _told(content: bytes) -> tuple[str, str]:
         return "", ""
     code, detail = str(entry.get("code") or ""), entry.get("detail")
     reason = detail.get("reason") if isinstance(detail, dict) else None
-    told = [str(each) for each in (entry.get("message") or code, reason) if each]
-    return ": ".join(dict.fromkeys(told)), code
+    message = str(entry.get("message") or code)
+    if reason and not message.endswith(str(reason)):  # a refusal has its reason in the sentence as well: docker shows no detail
+        message = f"{message}: {reason}"
+    return message, code
 
 
 def _parsed(content: bytes) -> object:

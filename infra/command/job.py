@@ -68,7 +68,8 @@ def list_kinds(session: Session, limit: int | None) -> None:
 @with_session
 def show_job(session: Session, number: str) -> None:
     """One job."""
-    session.show(session.get(_path(number)))
+    told = session.get(_path(number))
+    session.show(told if session.as_json else in_words(told))
 
 
 @job.command("run")
@@ -100,7 +101,8 @@ def run_job(
 def cancel_job(session: Session, number: str) -> None:
     """End a job. One that is running stops at its next step."""
     told = session.send("POST", f"{_path(number)}/cancel").content
-    session.done(told, f"the job {number} is cancelled, or will be at its next step")
+    ends = "is cancelled" if told.get("status") == "cancelled" else "will be cancelled at its next step"
+    session.done(told, f"the job {number} {ends}")
 
 
 @job.command("logs")

@@ -98,7 +98,7 @@ def list_removed(session: Session, which: Place, limit: int | None) -> None:
 @click.argument("reference", metavar="TAG|DIGEST|TAG@DIGEST")
 @with_session
 def restore(session: Session, which: Place, reference: str) -> None:
-    """Bring back what was deleted: a tag as it was last, an image with its tags, or a tag as it was on one image."""
+    """Bring back a tag that was deleted by itself, as it was last or as it was on one image; or an image with its tags."""
     restored = session.send("POST", f"{_path(which)}/restore", {"reference": reference}).content
     tags = restored.get("tags")
     tagged = f", tagged {', '.join(map(str, tags))}" if isinstance(tags, list) and tags else ""

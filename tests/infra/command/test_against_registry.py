@@ -284,4 +284,5 @@ def test_what_was_deleted_comes_back(tmp_path: Path) -> None:
         [removed] = desk.json("admin", "repo removed admin/app")["removed"]
         assert desk.json("admin", f"repo restore admin/app {removed['reference']}") == {"digest": str(digest), "tags": ["1.0"]}
         again = desk.run("admin", "repo restore admin/app 1.0")
-        assert (again.code, again.err) == (1, "slipway: nothing of that name was removed, or it was too long ago\n")
+        assert again.code == 1
+        assert again.err.startswith("slipway: nothing of that name was removed, or it was too long ago; ")

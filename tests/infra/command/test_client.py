@@ -52,6 +52,7 @@ def refusal(code: str = "NOT_AUTHORIZED", message: str = "no", **detail: object)
     [
         (403, refusal(reason="bob is in no team"), Refused, "no: bob is in no team"),
         (403, refusal(message="no", reason="no"), Refused, "no"),
+        (403, refusal(message="no: bob is in no team", reason="bob is in no team"), Refused, "no: bob is in no team"),
         (404, refusal("NO_SUCH_TEAM", ""), Refused, "NO_SUCH_TEAM"),
         (401, refusal("NOT_AUTHENTICATED", "wrong password"), NotLoggedIn, NOT_TAKEN + "wrong password"),
         (401, b"<html>", NotLoggedIn, NOT_TAKEN + "it answered 401"),

@@ -323,6 +323,19 @@ def test_passwords_typed_twice(user: User, server: Scripted) -> None:
     assert server.asked[0].body == {"name": "z", "password": "one"}
 
 
+# -------------------------------------------------------------------------------------------------------------- storage
+
+
+def test_storage_in_words(user: User, server: Scripted) -> None:
+    server.answer(200, {"measuredAt": "2026-01-01T00:00:00Z", "manifests": 2, "live": {"bytes": 70, "blobs": 3}})
+    done = run(user, server, "storage")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1:] == ["manifests   2", "live        70 bytes in 3 blobs"]
+    server.plan.clear()
+    server.answer(200, {"measuredAt": None, "manifests": 0})
+    assert "no audit has counted yet" in run(user, server, "storage").err
+
+
 # ----------------------------------------------------------------------------------------------------------------- help
 
 

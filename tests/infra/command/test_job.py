@@ -112,6 +112,17 @@ def test_one_request(user: User, server: Scripted, *, line: str, method: str, pa
     assert run(user, server, *line.split(), "--output", "json").json() == {"id": "5f"}
 
 
+@pytest.mark.parametrize(("status", "ends"), [("cancelled", "is cancelled"), ("running", "will be cancelled at its next step")])
+def test_cancelling_says_when(user: User, server: Scripted, status: str, ends: str) -> None:
+    server.answer(200, {"id": "5f", "status": status})
+    assert run(user, server, "job", "cancel", "5f").out == f"the job 5f {ends}\n"
+
+
+def test_one_job_in_words(user: User, server: Scripted) -> None:
+    server.answer(200, {"id": "5f", "parameters": {"steps": 2}, "counts": {}})
+    assert run(user, server, "job", "show", "5f").out.splitlines() == ["id          5f", "parameters  steps=2", "counts      -"]
+
+
 def test_a_schedule_with_all_that_can_be_said(user: User, server: Scripted) -> None:
     server.answer(200, {"nextAt": "2026-01-04T02:30:00Z"})
     done = run(user, server, "cron", "set", "scrub", "0 30 2 * * sun", "--parameter", "gigabytes=5", "--retries", "1")

@@ -62,6 +62,7 @@ def test_a_refusal_names_the_bounds(house: House) -> None:
 def test_one_of_a_kind_at_a_time(house: House) -> None:
     job = ordered(house)
     assert house.refused("POST", JOBS, {"action": "climb"}) == (409, "JOB_UNDER_WAY")
+    assert job["id"] in json.loads(house.ask("POST", JOBS, {"action": "climb"}).body)["errors"][0]["message"]
     assert house.refused("DELETE", url(job)) == (409, "JOB_UNDER_WAY")
     ordered(house, "stumble")
     house.expect(200, "POST", f"{url(job)}/cancel")

@@ -23,7 +23,6 @@ from chalicelib.registry.credentials import Credentials
 from chalicelib.registry.events import Events
 from chalicelib.registry.federation import Federation, TrustRules
 from chalicelib.registry.images import Images
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.ports import BlobStore, Clock, Multipart, Signer, Table
 from chalicelib.registry.proofs import Proofs, Prover
@@ -36,6 +35,7 @@ from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.settings import Cloud, SettingError, Settings, read_settings
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from chalicelib.crypto.keyring import KeyRing
     from chalicelib.local.disk_blobs import DiskBlobs
     from chalicelib.local.sqlite_table import SqliteTable
-    from chalicelib.registry.audit import Audit
-    from chalicelib.registry.crons import Crons
-    from chalicelib.registry.garbage import Garbage
-    from chalicelib.registry.job_runner import Runner
-    from chalicelib.registry.jobs import Jobs, Kind, Run
-    from chalicelib.registry.scrub import Scrub
     from chalicelib.registry.trash import Trash
+    from chalicelib.registry.upkeep.audit import Audit
+    from chalicelib.registry.upkeep.crons import Crons
+    from chalicelib.registry.upkeep.garbage import Garbage
+    from chalicelib.registry.upkeep.job_runner import Runner
+    from chalicelib.registry.upkeep.jobs import Jobs, Kind, Run
+    from chalicelib.registry.upkeep.scrub import Scrub
     from chalicelib.wire.management.services import Management
 
 
@@ -310,8 +310,8 @@ def federation() -> Federation:
 
 @cache
 def management() -> Management:
-    from chalicelib.registry.storage import Storage
     from chalicelib.registry.teams import Teams
+    from chalicelib.registry.upkeep.storage import Storage
     from chalicelib.wire.management.services import Management
 
     return Management(
@@ -367,7 +367,7 @@ def leftovers() -> Leftovers:
 
 @cache
 def jobs() -> Jobs:
-    from chalicelib.registry.jobs import Jobs
+    from chalicelib.registry.upkeep.jobs import Jobs
 
     return Jobs(table(), clock(), _kinds())
 
@@ -375,31 +375,31 @@ def jobs() -> Jobs:
 @cache
 def crons() -> Crons:
     from chalicelib.local.cron_times import CronTimes
-    from chalicelib.registry.crons import Crons
+    from chalicelib.registry.upkeep.crons import Crons
 
     return Crons(table(), clock(), jobs(), CronTimes())
 
 
 @cache
 def runner() -> Runner:
-    from chalicelib.registry.job_runner import Runner
+    from chalicelib.registry.upkeep.job_runner import Runner
 
     return Runner(table(), clock(), jobs(), crons())
 
 
 def _kinds() -> Sequence[Kind]:
     """What jobs there are. What one works with is built when it runs: to list them takes none of it."""
-    from chalicelib.registry import upkeep
-    from chalicelib.registry.jobs import Kind, Parameter
+    from chalicelib.registry.upkeep import work
+    from chalicelib.registry.upkeep.jobs import Kind, Parameter
 
     def expire_uploads(run: Run) -> None:
-        upkeep.expire_uploads(registry().uploads, registry().pushes, run)
+        work.expire_uploads(registry().uploads, registry().pushes, run)
 
     return (
         Kind(
             "collect-garbage",
             "Take away what nothing needs any more, and delete its bytes",
-            lambda run: upkeep.collect_garbage(garbage(), clock(), run),
+            lambda run: work.collect_garbage(garbage(), clock(), run),
             schedule="0 10 * * * *",
             parameters={"minutes": Parameter("Minutes at most; 0 is until done", default=0, least=0, most=1_440)},
         ),
@@ -412,7 +412,7 @@ def _kinds() -> Sequence[Kind]:
         Kind(
             "sweep-staging",
             "Drop bytes that were sent and that nobody adopted",
-            lambda run: upkeep.sweep_staging(leftovers(), run),
+            lambda run: work.sweep_staging(leftovers(), run),
             schedule="0 40 2 * * *",
         ),
         Kind(
@@ -432,14 +432,14 @@ def _kinds() -> Sequence[Kind]:
         Kind(
             "rotate-keys",
             "Have the next key for tokens ready before it is needed",
-            lambda run: upkeep.rotate_keys(key_ring(), run),
+            lambda run: work.rotate_keys(key_ring(), run),
             schedule="0 20 */6 * * *",
             is_prompt=True,
         ),
         Kind(
             "trim-history",
             "Forget jobs that ended long ago, with their logs",
-            lambda run: upkeep.trim_history(jobs(), clock(), run),
+            lambda run: work.trim_history(jobs(), clock(), run),
             schedule="0 50 2 * * *",
             parameters={
                 "days": Parameter("Days that a job is remembered after its end", default=30, least=1, most=3_650),
@@ -492,8 +492,8 @@ def trash() -> Trash:
 
 @cache
 def garbage() -> Garbage:
-    from chalicelib.registry.expiry import Expiry
-    from chalicelib.registry.garbage import Garbage
+    from chalicelib.registry.upkeep.expiry import Expiry
+    from chalicelib.registry.upkeep.garbage import Garbage
 
     parts = registry()
     return Garbage(
@@ -508,7 +508,7 @@ def garbage() -> Garbage:
 
 @cache
 def audit() -> Audit:
-    from chalicelib.registry.audit import Audit
+    from chalicelib.registry.upkeep.audit import Audit
 
     return Audit(
         table(),
@@ -523,7 +523,7 @@ def audit() -> Audit:
 
 @cache
 def scrub() -> Scrub:
-    from chalicelib.registry.scrub import Scrub
+    from chalicelib.registry.upkeep.scrub import Scrub
 
     return Scrub(table(), blob_store(), clock(), events())
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chalicelib.registry.condemned import Bytes, Link, Listed, Thing, note_key
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.ports import EXPIRES, Attributes, Item, Key
@@ -44,6 +43,7 @@ from chalicelib.registry.records import (
     untagged_key,
 )
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from tests.counts import Counts
 from tests.surface import Surface
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.registry.audit import Audit
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.pushes import Sparse
+from chalicelib.registry.upkeep.audit import Audit
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from tests.counts import Run
 from tests.surface import Surface
 

@@ -19,10 +19,10 @@ from chalicelib.registry.events import Events
 from chalicelib.registry.names import RepositoryName
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.ports import Attributes, Key, Table
-from chalicelib.registry.remains import Remains
 from chalicelib.registry.repositories import PRIVATE, PUBLIC, Description, Repositories, Repository
 from chalicelib.registry.rights import Rights
 from chalicelib.registry.teams import Team, Teams
+from chalicelib.registry.upkeep.remains import Remains
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable

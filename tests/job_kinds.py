@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.registry.jobs import Kind, Parameter, Run
+from chalicelib.registry.upkeep.jobs import Kind, Parameter, Run
 
 
 def _climb(run: Run) -> None:

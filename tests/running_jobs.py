@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from chalicelib.local.cron_times import CronTimes
-from chalicelib.registry.crons import Crons
-from chalicelib.registry.job_runner import LEASE_SECONDS, Runner
-from chalicelib.registry.jobs import Job, Jobs, Kind, Parameter, Run
 from chalicelib.registry.ports import Table
+from chalicelib.registry.upkeep.crons import Crons
+from chalicelib.registry.upkeep.job_runner import LEASE_SECONDS, Runner
+from chalicelib.registry.upkeep.jobs import Job, Jobs, Kind, Parameter, Run
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable
 from tests.watched_table import Died, WatchedTable

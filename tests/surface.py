@@ -32,14 +32,9 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
-from chalicelib.registry.crons import Crons
 from chalicelib.registry.events import Events
-from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.federation import Federation, TrustRules
-from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.images import Images
-from chalicelib.registry.job_runner import Runner
-from chalicelib.registry.jobs import Jobs
 from chalicelib.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from chalicelib.registry.names import Digest
 from chalicelib.registry.organizations import Organizations
@@ -52,11 +47,16 @@ from chalicelib.registry.relays import PartsRelay, StagedRelay
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
-from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.throttle import Throttle
 from chalicelib.registry.tokens import Tokens
 from chalicelib.registry.trash import Trash
+from chalicelib.registry.upkeep.crons import Crons
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.garbage import Garbage
+from chalicelib.registry.upkeep.job_runner import Runner
+from chalicelib.registry.upkeep.jobs import Jobs
+from chalicelib.registry.upkeep.storage import Storage
 from chalicelib.registry.upload_records import UploadRecords
 from chalicelib.registry.uploads import Uploads
 from chalicelib.wire.distribution.call import Registry

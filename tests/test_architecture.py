@@ -110,6 +110,22 @@ def test_imports_point_the_right_way(path: Path) -> None:
         assert wrong_arrows(room, imports(path)) == []
 
 
+UPKEEP = "chalicelib.registry.upkeep"
+
+
+def of_upkeep(path: Path) -> list[str]:
+    return [module for module in imports(path) if module.startswith(UPKEEP)]
+
+
+def test_requests_know_nothing_of_upkeep() -> None:
+    """What a schedule does is taken up where requests left it in the table; the other way there is no arrow."""
+    for path in sorted((ROOT / "chalicelib" / "registry").glob("*.py")):
+        assert of_upkeep(path) == [], module_of(path)
+    for path in sorted((ROOT / "chalicelib" / "wire" / "distribution").glob("*.py")):
+        assert of_upkeep(path) == [], module_of(path)
+    assert of_upkeep(ROOT / "chalicelib" / "wire" / "management" / "jobs.py") != []
+
+
 @pytest.mark.parametrize(
     ("room", "module"),
     [

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.errors import RegistryError, UploadUnknown
-from chalicelib.registry.leftovers import GRACE, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.records import blob_key, text
+from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs

@@ -30,10 +30,10 @@ from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.keys import DIRECT
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.names import Digest
 from chalicelib.registry.ports import BlobStore, Multipart, Table
 from chalicelib.registry.pushes import Sparse
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from infra.local.edge import store_of
 from infra.local.edge_front import ApiOrigin, EdgeFront, Origins, StorageOrigin
 from infra.local.front import Exchange, serving

@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import pytest
 
-from chalicelib.registry.leftovers import GRACE
 from chalicelib.registry.proofs import AT_ONCE
+from chalicelib.registry.upkeep.leftovers import GRACE
 from infra.rotation.store import KEY
 from infra.stack import rotation
 from tests.clients.images import MANIFEST

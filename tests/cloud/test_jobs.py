@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.registry.job_runner import RESERVE_SECONDS
+from chalicelib.registry.upkeep.job_runner import RESERVE_SECONDS
 from tests.cloud.client import Client
 from tests.cloud.faults import Fault, Kind
 from tests.cloud.stage import Cloud, until

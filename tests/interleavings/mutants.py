@@ -10,14 +10,10 @@ from typing import TypeAlias, cast
 from chalicelib.registry.blobs import Blob, Blobs
 from chalicelib.registry.condemned import Bytes, Link, acquit, unlink
 from chalicelib.registry.errors import UploadUnknown
-from chalicelib.registry.expiry import Expiry
-from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.images import Image, Images
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.manifests import OCI_MANIFEST, read_manifest
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs, is_restorable
-from chalicelib.registry.pace import Pace
 from chalicelib.registry.ports import (
     Attributes,
     BlobStore,
@@ -49,9 +45,13 @@ from chalicelib.registry.records import (
     revised,
     text,
 )
-from chalicelib.registry.remains import Remains
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.garbage import Garbage
+from chalicelib.registry.upkeep.leftovers import Leftovers
+from chalicelib.registry.upkeep.pace import Pace
+from chalicelib.registry.upkeep.remains import Remains
 from chalicelib.registry.upload_records import Upload, UploadRecords
 from chalicelib.registry.uploads import Uploads
 from tests.interleavings.process import REAL, Program, Silent

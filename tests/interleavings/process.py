@@ -13,10 +13,7 @@ from chalicelib.registry.blobs import Blobs
 from chalicelib.registry.configuration import Choices, Configuration
 from chalicelib.registry.errors import RegistryError
 from chalicelib.registry.events import Event, Events
-from chalicelib.registry.expiry import Expiry
-from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.images import Images
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import BlobStore, Put, Table
 from chalicelib.registry.pushes import Pushes
@@ -24,6 +21,9 @@ from chalicelib.registry.removals import Removals
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.times import seconds
 from chalicelib.registry.trash import Trash
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.garbage import Garbage
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.uploads import Uploads
 from tests.frozen_clock import FrozenClock
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from chalicelib.registry.jobs import DONE
+from chalicelib.registry.upkeep.jobs import DONE
 from infra.local.application import Lifetime
 from infra.local.housekeeping import Chore, Housekeeping
 from tests.edge.speaking import bearer, state

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from chalicelib.registry.adoption import Adoption, Arrival
-from chalicelib.registry.leftovers import GRACE, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import Conflict, Delete, Put, Stored, Update, Write
+from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.registry.upload_records import new_identifier
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs

@@ -10,8 +10,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from chalicelib import wiring
-from chalicelib.registry.expiry import Expiry
-from chalicelib.registry.garbage import Garbage
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.garbage import Garbage
 
 
 class Ahead:

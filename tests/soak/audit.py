@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from chalicelib import wiring
 from chalicelib.registry.keys import DATA
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.ports import Attributes, Key, Table
@@ -38,6 +37,7 @@ from chalicelib.registry.records import (
     tag_key,
     text,
 )
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.uploads import Uploads
 from tests.counts import Counts
 from tests.soak.ahead import Ahead, garbage

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.registry import crons as domain
+from chalicelib.registry.upkeep import crons as domain
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import Answer, Call
 from chalicelib.wire.management.jobs import Deadline, Numbers, Retries, named

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.registry import jobs as domain
 from chalicelib.registry.errors import JobUnknown, PaginationInvalid, ParameterInvalid
+from chalicelib.registry.upkeep import jobs as domain
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.call import NOTHING_THERE, Answer, Call
 from chalicelib.wire.management.paging import Whole

@@ -19,7 +19,7 @@ from msgspec import Struct
 from chalicelib.registry.access import AccountOperation, Operation
 from chalicelib.registry.creations import CREATED
 from chalicelib.registry.errors import EndpointUnknown, Unsupported
-from chalicelib.registry.jobs import STATUSES
+from chalicelib.registry.upkeep.jobs import STATUSES
 from chalicelib.wire.management import (
     accounts,
     api_tokens,

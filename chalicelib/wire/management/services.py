@@ -9,17 +9,17 @@ from chalicelib.registry.accounts import Accounts
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.creations import Creations
 from chalicelib.registry.credentials import Credentials
-from chalicelib.registry.crons import Crons
 from chalicelib.registry.events import Events
 from chalicelib.registry.federation import TrustRules
-from chalicelib.registry.jobs import Jobs
 from chalicelib.registry.organizations import Organizations
 from chalicelib.registry.refresh_tokens import RefreshTokens
 from chalicelib.registry.repositories import Repositories
 from chalicelib.registry.rights import Rights
-from chalicelib.registry.storage import Storage
 from chalicelib.registry.teams import Teams
 from chalicelib.registry.trash import Trash
+from chalicelib.registry.upkeep.crons import Crons
+from chalicelib.registry.upkeep.jobs import Jobs
+from chalicelib.registry.upkeep.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)

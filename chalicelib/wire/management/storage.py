@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from chalicelib.registry.storage import Total, Use
+from chalicelib.registry.upkeep.storage import Total, Use
 from chalicelib.wire.management.call import Answer, Call
 from chalicelib.wire.management.words import moment
 

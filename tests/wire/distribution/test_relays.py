@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.registry.leftovers import GRACE, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.wire.http import Response
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs

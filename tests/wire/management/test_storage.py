@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.registry.storage import Numbers, Storage, Use
+from chalicelib.registry.upkeep.storage import Numbers, Storage, Use
 from tests.wire.management.asking import House
 
 URL = "/api/v0/meta/storage"

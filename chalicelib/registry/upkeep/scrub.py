@@ -13,9 +13,7 @@ from functools import partial
 
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.events import Event, Events
-from chalicelib.registry.hashing import hashed
 from chalicelib.registry.names import Digest
-from chalicelib.registry.pace import Chosen
 from chalicelib.registry.ports import (
     Attributes,
     BlobMissing,
@@ -31,6 +29,8 @@ from chalicelib.registry.ports import (
 )
 from chalicelib.registry.records import blob_key, number, number_or, text, text_or
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.hashing import hashed
+from chalicelib.registry.upkeep.pace import Chosen
 
 POSITION = Key("scrub", "position")
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from chalicelib.registry.errors import JobEnded, JobKindUnknown, JobParametersInvalid, JobUnderWay, JobUnknown
-from chalicelib.registry.jobs import CANCELLED, DONE, WAITING, Run
+from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, WAITING, Run
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import STEPS, Works

@@ -37,10 +37,8 @@ from chalicelib.registry.condemned import (
 )
 from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.errors import ManifestReferenced
-from chalicelib.registry.expiry import Expiry
 from chalicelib.registry.names import Digest
 from chalicelib.registry.needs import Need, Needs
-from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.pages import every
 from chalicelib.registry.ports import (
     EXPIRES,
@@ -72,9 +70,11 @@ from chalicelib.registry.records import (
     text,
     untagged_key,
 )
-from chalicelib.registry.remains import Remains
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.pace import Pace, settle
+from chalicelib.registry.upkeep.remains import Remains
 from chalicelib.registry.upload_records import REMEMBERED
 
 _NOTES_READ = 20

@@ -15,17 +15,12 @@ from functools import partial
 from itertools import islice
 
 from chalicelib.registry.attempts import retried, settled
-from chalicelib.registry.blob_drift import BlobDrift
 from chalicelib.registry.condemned import Bytes, Link, Listed
 from chalicelib.registry.configuration import Configuration
-from chalicelib.registry.drift import Drift, repair
 from chalicelib.registry.errors import DigestInvalid
 from chalicelib.registry.images import Images
 from chalicelib.registry.keys import DATA, DIRECT, MANIFESTS, PROOFS
-from chalicelib.registry.leftovers import Leftovers
-from chalicelib.registry.manifest_drift import ManifestDrift
 from chalicelib.registry.names import Digest, Tag
-from chalicelib.registry.pace import Resumable
 from chalicelib.registry.ports import (
     Absent,
     BlobStore,
@@ -53,8 +48,13 @@ from chalicelib.registry.records import (
     removed_key,
     text,
 )
-from chalicelib.registry.storage import Numbers, Storage
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.blob_drift import BlobDrift
+from chalicelib.registry.upkeep.drift import Drift, repair
+from chalicelib.registry.upkeep.leftovers import Leftovers
+from chalicelib.registry.upkeep.manifest_drift import ManifestDrift
+from chalicelib.registry.upkeep.pace import Resumable
+from chalicelib.registry.upkeep.storage import Numbers, Storage
 
 PER_SECOND = 200
 """Items of the table, and objects of the store, that are looked at in a second at most."""

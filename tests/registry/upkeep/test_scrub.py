@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.registry.names import Digest
 from chalicelib.registry.records import blob_key
-from chalicelib.registry.scrub import DAMAGED_AT, POSITION, Scrub
+from chalicelib.registry.upkeep.scrub import DAMAGED_AT, POSITION, Scrub
 from tests.counts import Run
 from tests.memory_table import MemoryTable
 from tests.surface import Surface

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.registry.errors import JobEnded, JobUnderWay
-from chalicelib.registry.job_runner import (
+from chalicelib.registry.ports import Conflict, StoreFull, Write
+from chalicelib.registry.upkeep.job_runner import (
     FIRST_DELAY,
     LEASE_SECONDS,
     LONGEST_DELAY,
@@ -20,8 +21,7 @@ from chalicelib.registry.job_runner import (
     RESERVE_SECONDS,
     SAVE_SECONDS,
 )
-from chalicelib.registry.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Run, Stopped
-from chalicelib.registry.ports import Conflict, StoreFull, Write
+from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Run, Stopped
 from tests.memory_table import MemoryTable
 from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import AMPLE, STEPS, Broken, Works

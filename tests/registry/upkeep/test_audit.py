@@ -13,11 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.registry.audit import PER_SECOND
 from chalicelib.registry.condemned import RENEWED_AFTER, Link, Listed, note_key
 from chalicelib.registry.errors import RegistryError
 from chalicelib.registry.events import Actor
-from chalicelib.registry.leftovers import GRACE as LEFT_AFTER
 from chalicelib.registry.manifests import parse_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import Attributes, Delete, Key, Put, Update
@@ -38,7 +36,9 @@ from chalicelib.registry.records import (
     tag_key,
     tagged_key,
 )
-from chalicelib.registry.storage import Storage, Total, Use
+from chalicelib.registry.upkeep.audit import PER_SECOND
+from chalicelib.registry.upkeep.leftovers import GRACE as LEFT_AFTER
+from chalicelib.registry.upkeep.storage import Storage, Total, Use
 from chalicelib.registry.upload_records import REMEMBERED, piece_key
 from tests.auditing import audit
 from tests.counts import Counts, Run

@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from chalicelib.registry import upkeep
 from chalicelib.registry.errors import JobUnknown
-from chalicelib.registry.jobs import DONE, Jobs, Run, Stopped
+from chalicelib.registry.upkeep import work
+from chalicelib.registry.upkeep.jobs import DONE, Jobs, Run, Stopped
 from tests.running_jobs import Works
 from tests.surface import Surface
 from tests.watched_table import interleaved
@@ -60,7 +60,7 @@ def left(works: Works) -> list[int]:
 
 
 def trim(works: Works, run: Run) -> None:
-    upkeep.trim_history(works.jobs, works.clock, run)
+    work.trim_history(works.jobs, works.clock, run)
 
 
 def test_what_ended_long_ago_is_forgotten() -> None:
@@ -139,11 +139,11 @@ class Sweep:
 def test_uploads_and_pushes_go_in_bounded_steps() -> None:
     uploads, pushes = Sweep(250), Sweep(100)
     run = Steps()
-    upkeep.expire_uploads(uploads, pushes, run)  # type: ignore[arg-type]
+    work.expire_uploads(uploads, pushes, run)  # type: ignore[arg-type]
     assert run.counts == {"uploads": 250, "pushes": 100}
     assert (uploads.calls, pushes.calls) == (3, 2)
     with pytest.raises(Stopped):
-        upkeep.expire_uploads(Sweep(250), Sweep(0), Steps(stop=2))  # type: ignore[arg-type]
+        work.expire_uploads(Sweep(250), Sweep(0), Steps(stop=2))  # type: ignore[arg-type]
 
 
 def test_garbage_is_collected_for_some_minutes() -> None:
@@ -158,10 +158,10 @@ def test_garbage_is_collected_for_some_minutes() -> None:
             surface.clock.advance(60)
 
     slow = Slow(minutes=2)
-    upkeep.collect_garbage(surface.garbage, surface.clock, slow)
+    work.collect_garbage(surface.garbage, surface.clock, slow)
     assert slow.counts == {"links": 2}
     rest = Steps(minutes=0)
-    upkeep.collect_garbage(surface.garbage, surface.clock, rest)
+    work.collect_garbage(surface.garbage, surface.clock, rest)
     assert rest.counts == {"links": 3}
 
 
@@ -171,7 +171,7 @@ def test_the_keys_are_on_record() -> None:
             return ["now", "next"]
 
     run = Steps()
-    upkeep.rotate_keys(Ring(), run)
+    work.rotate_keys(Ring(), run)
     assert run.lines == ["keys: now, next"]
 
 
@@ -186,7 +186,7 @@ def test_a_history_is_trimmed_while_jobs_come_and_go() -> None:
     def trimming(jobs: Jobs, run: Run) -> None:
         works.clock.advance(1)
         jobs.create("other", {}, "bob")
-        upkeep.trim_history(jobs, works.clock, Steps(days=1, keep=2))
+        work.trim_history(jobs, works.clock, Steps(days=1, keep=2))
         run.count("trimmed")
 
     works.during = lambda run, _step: partial(trimming, works.jobs)(run)

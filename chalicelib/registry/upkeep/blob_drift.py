@@ -7,7 +7,6 @@ from functools import partial
 
 from chalicelib.registry.attempts import retried
 from chalicelib.registry.condemned import Bytes, Link, condemn
-from chalicelib.registry.drift import LOST, Drift, repair, still, unnoted
 from chalicelib.registry.needs import Need, Needs
 from chalicelib.registry.ports import (
     Absent,
@@ -36,8 +35,9 @@ from chalicelib.registry.records import (
     revised,
     text,
 )
-from chalicelib.registry.storage import Use
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.drift import LOST, Drift, repair, still, unnoted
+from chalicelib.registry.upkeep.storage import Use
 
 _HOLDERS_READ = 20
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib.registry.condemned import Listed, condemn
 from chalicelib.registry.configuration import Configuration
-from chalicelib.registry.drift import ABSENT, DAMAGED, LOST, Drift, repair, still, unnoted
 from chalicelib.registry.errors import ManifestInvalid
 from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import Descriptor, Manifest, read_manifest
@@ -54,6 +53,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.drift import ABSENT, DAMAGED, LOST, Drift, repair, still, unnoted
 
 _AT_ONCE = 40
 """Needs that are noted in one transaction: two writes each."""

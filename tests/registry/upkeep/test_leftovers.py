@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.registry.adoption import Adoption
-from chalicelib.registry.leftovers import GRACE, WINDOW, Leftovers
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.upkeep.leftovers import GRACE, WINDOW, Leftovers
 from chalicelib.registry.upload_records import LIFETIME, Upload, piece_key
 from tests.surface import Surface
 

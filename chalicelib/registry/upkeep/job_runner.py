@@ -18,9 +18,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from chalicelib.registry.attempts import settled
-from chalicelib.registry.crons import Crons
 from chalicelib.registry.errors import Busy
-from chalicelib.registry.jobs import CANCELLED, DONE, FAILED, LINES_AT_ONCE, RUNNING, WAITING, Job, Jobs, Stopped
 from chalicelib.registry.ports import (
     All,
     Attributes,
@@ -39,6 +37,8 @@ from chalicelib.registry.ports import (
 )
 from chalicelib.registry.records import OPEN_PARTITION, REVISION, job_key, job_log_key, number, number_or, open_key, text
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.crons import Crons
+from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, FAILED, LINES_AT_ONCE, RUNNING, WAITING, Job, Jobs, Stopped
 
 LEASE_SECONDS = 180
 """After so long without a checkpoint whoever runs a job is taken for dead."""

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.local.cron_times import CronTimes
-from chalicelib.registry.crons import SHORTEST, SHORTHANDS
 from chalicelib.registry.errors import JobKindUnknown, JobParametersInvalid, ScheduleInvalid, VersionMismatch
-from chalicelib.registry.jobs import DONE, Kind
 from chalicelib.registry.records import cron_key
+from chalicelib.registry.upkeep.crons import SHORTEST, SHORTHANDS
+from chalicelib.registry.upkeep.jobs import DONE, Kind
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.running_jobs import Works

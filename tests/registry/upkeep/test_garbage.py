@@ -9,14 +9,14 @@ import pytest
 from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key
 from chalicelib.registry.errors import ManifestBlobUnknown, NotRestorable, TagExists
 from chalicelib.registry.events import Actor, Events
-from chalicelib.registry.expiry import Expiry
-from chalicelib.registry.garbage import Garbage
 from chalicelib.registry.manifests import parse_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import Delete, Put
 from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_key
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.expiry import Expiry
+from chalicelib.registry.upkeep.garbage import Garbage
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable

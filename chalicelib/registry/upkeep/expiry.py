@@ -16,7 +16,6 @@ from chalicelib.registry.errors import NotRestorable
 from chalicelib.registry.images import Images
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.needs import EXPIRED, is_restorable
-from chalicelib.registry.pace import Pace, settle
 from chalicelib.registry.pages import every
 from chalicelib.registry.ports import Absent, Attributes, Check, Clock, Condition, Delete, Item, Key, Put, Table, Update, Write
 from chalicelib.registry.records import (
@@ -36,6 +35,7 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.times import seconds
 from chalicelib.registry.trash import read_removed
+from chalicelib.registry.upkeep.pace import Pace, settle
 
 _AT_ONCE = 24
 """Needs that are given up in one transaction: three writes each."""

@@ -9,7 +9,6 @@ from functools import partial
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.condemned import Link, unlink
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.pace import Pace
 from chalicelib.registry.ports import Attributes, Clock, ConditionFailed, Delete, Equals, Item, Key, Put, Table, Write
 from chalicelib.registry.records import (
     REMOVED_PARTITION,
@@ -21,6 +20,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.pace import Pace
 
 _AT_ONCE = 24
 """Records that are cleared away in one transaction, four writes each at most."""

@@ -22,7 +22,6 @@ from typing import Protocol
 
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.errors import RegistryError, ScheduleInvalid, VersionMismatch
-from chalicelib.registry.jobs import Jobs, Kind, Limits
 from chalicelib.registry.ports import (
     All,
     Attributes,
@@ -36,6 +35,7 @@ from chalicelib.registry.ports import (
     Update,
 )
 from chalicelib.registry.records import CRONS_PARTITION, VERSION, cron_key, number, text_or, version_of
+from chalicelib.registry.upkeep.jobs import Jobs, Kind, Limits
 
 SHORTEST = 60
 """Seconds between two times of a schedule at least: the cloud looks once a minute."""

@@ -19,8 +19,8 @@ from chalicelib.registry.records import (
     removed_manifest_key,
     tag_key,
 )
-from chalicelib.registry.remains import LINGERS
 from chalicelib.registry.repositories import Description
+from chalicelib.registry.upkeep.remains import LINGERS
 from tests.company import Company, small
 from tests.frozen_clock import FrozenClock
 from tests.watched_table import Died, die

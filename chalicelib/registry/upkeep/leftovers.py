@@ -20,7 +20,6 @@ from datetime import timedelta
 from chalicelib.registry.adoption import Direct
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import UploadUnknown
-from chalicelib.registry.hashing import hashed
 from chalicelib.registry.keys import DATA, DIRECT, MANIFESTS, PROOFS
 from chalicelib.registry.names import ALGORITHMS, Digest
 from chalicelib.registry.ports import (
@@ -38,6 +37,7 @@ from chalicelib.registry.ports import (
 )
 from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, retired_key, text
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.hashing import hashed
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Protocol
 
 from chalicelib.registry.errors import JobUnknown
-from chalicelib.registry.garbage import Garbage
-from chalicelib.registry.jobs import ENDED, Job, Jobs, Run
-from chalicelib.registry.leftovers import Leftovers
 from chalicelib.registry.ports import Clock
 from chalicelib.registry.pushes import Pushes
+from chalicelib.registry.upkeep.garbage import Garbage
+from chalicelib.registry.upkeep.jobs import ENDED, Job, Jobs, Run
+from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.uploads import Uploads
 
 _AT_ONCE = 100

@@ -375,16 +375,12 @@ class Accounts:
 
     # ------------------------------------------------------------------------------------------------------- reading
 
-    def authenticate(self, name: str, password: str) -> Account | None:
-        """The active user whose name and password these are, or None.
-
-        An unknown name, a name that no account can have, an inactive account, one without a password and a wrong password
-        cost the same work: who asks learns from neither the answer nor its delay which of them it was.
-        """
-        return self.proven(self.read(name), password)
-
     def proven(self, account: Account | None, password: str) -> Account | None:
-        """``authenticate`` for an account that was just read."""
+        """The account, just read, if it is an active user's whose password this is, or None.
+
+        None, for a name that is unknown or that no account can have, an inactive account, one without a password and a wrong
+        password cost the same work: who asks learns from neither the answer nor its delay which of them it was.
+        """
         if account is None or not account.password_hash:
             self._hasher.verify(password, self._hasher.decoy())
             return None

@@ -96,7 +96,7 @@ def costs(folder: Path, size: Size) -> Sequence[Cost]:
     rights = Rights(table, Organizations(table, accounts))
 
     def asked(count: int) -> None:
-        account = accounts.authenticate(MEMBER, "a password")
+        account = accounts.proven(accounts.read(MEMBER), "a password")
         assert account is not None
         assert account.kind is Kind.USER
         names = {_name(number): frozenset({PULL, PUSH}) for number in range(count)}

@@ -420,6 +420,6 @@ def test_what_is_meant_for_an_account_never_hits_another_of_its_name(what: str) 
     assert fresh.organizations.places(robot.id) == []
     assert remains(fresh) == []
     if bob is not None:
-        assert fresh.accounts.authenticate("bob", "of the old one") is None
+        assert fresh.accounts.proven(fresh.accounts.read("bob"), "of the old one") is None
         members = {member.name for member in fresh.organizations.members(acme_of(fresh), "", 10)}
         assert ("bob" in members) == bool(fresh.organizations.places(bob.id))

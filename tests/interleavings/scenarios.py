@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
-from itertools import combinations
+from itertools import chain, combinations
 
 from chalicelib.registry.manifests import Manifest
 from chalicelib.registry.names import Tag
@@ -55,14 +55,18 @@ SHARED = index(IMAGE, SECOND, note="of two")
 SIGNATURE = image(CONFIG, subject=IMAGE, note="speaks of the image")
 LARGE = image(note="large", fill=300_000)
 
-LAYERS = timedelta(hours=30)
+ABANDONED_FOR = timedelta(hours=30)
 """How long ago an upload began that nobody goes on with."""
+
+PUSH, TAGGED = do.push(IMAGE), do.push(IMAGE, "t")
+RUNNING, OLD = ticket(7, begun=ABANDONED_FOR), ticket(5, begun=ABANDONED_FOR)
+TAIL = b"and the rest"
 
 
 @dataclass(frozen=True)
 class Family:
-    """``rare``: who is met in pairs, but not in triples. ``most``: of each triple; ``heavy``: an order takes long, so fewer
-    are walked."""
+    """``rare``: who is met in pairs, but not in triples. ``most``: traces of each triple. ``pairs_die`` is left out where an
+    order takes long."""
 
     name: str
     buildings: Sequence[Building]
@@ -108,14 +112,13 @@ def _world_of(family: str) -> World:
     return world(*found.buildings, age=found.age)
 
 
-def _families() -> Iterator[Family]:
-    push, tagged = do.push(IMAGE), do.push(IMAGE, "t")
+def _of_blobs() -> Iterator[Family]:
     yield Family(
         "link",  # a blob that came long ago, and that no manifest has named
         [blob(BASE)],
         {
-            "push": tagged,
-            "head": do.after_each_other(do.head(BASE), tagged),
+            "push": TAGGED,
+            "head": do.after_each_other(do.head(BASE), TAGGED),
             "delete": do.delete_blob(BASE),
             "collect": do.collect,
             "mount": do.mount(BASE, APP, OTHER),
@@ -133,7 +136,7 @@ def _families() -> Iterator[Family]:
             "upload": do.upload(BASE, ticket(2)),
             "elsewhere": do.upload(BASE, ticket(3, OTHER)),
             "collect": do.collect,
-            "mount": do.after_each_other(do.upload(BASE, ticket(4, OTHER)), do.mount(BASE, OTHER), tagged),
+            "mount": do.after_each_other(do.upload(BASE, ticket(4, OTHER)), do.mount(BASE, OTHER), TAGGED),
             "delete": do.delete_blob(BASE),
         },
         [IMAGE],
@@ -145,7 +148,7 @@ def _families() -> Iterator[Family]:
         {
             "delete": do.delete_blob(BASE),
             "collect": do.collect,
-            "push": tagged,
+            "push": TAGGED,
             "mount": do.mount(BASE, APP, OTHER),
             "upload": do.upload(BASE, ticket(3, OTHER)),
             "drop": do.drop(APP),
@@ -161,7 +164,7 @@ def _families() -> Iterator[Family]:
             "back": do.after_each_other(do.delete(IMAGE), do.restore(IMAGE.digest, IMAGE)),
             "collect": do.collect,
             "second": do.push(SECOND, "s"),
-            "push": tagged,
+            "push": TAGGED,
             "head": do.head(BASE),
             "unlink": do.delete_blob(BASE),
         },
@@ -182,12 +185,15 @@ def _families() -> Iterator[Family]:
         },
         [IMAGE, SECOND],
     )
+
+
+def _of_images() -> Iterator[Family]:
     yield Family(
-        "image",  # one that is tagged; what is removed is not kept
+        "image",  # one that is TAGGED; what is removed is not kept
         [choosing(restorable_days=0), stored(IMAGE, "t")],
         {
-            "push": push,
-            "again": tagged,
+            "push": PUSH,
+            "again": TAGGED,
             "switch": do.push(SECOND, "t"),
             "delete": do.delete(IMAGE),
             "untag": do.untag("t"),
@@ -205,7 +211,7 @@ def _families() -> Iterator[Family]:
         [stored(IMAGE, "t"), removed(IMAGE)],
         {
             "restore": do.restore(IMAGE.digest, IMAGE, "t"),
-            "push": tagged,
+            "push": TAGGED,
             "second": do.push(SECOND, "s"),
             "collect": do.collect,
             "delete": do.after_each_other(do.push(IMAGE, "u"), do.delete(IMAGE)),
@@ -223,7 +229,7 @@ def _families() -> Iterator[Family]:
         {
             "restore": do.restore(IMAGE.digest, IMAGE, "t"),
             "tag": do.restore(Tag("s"), SECOND, "s"),
-            "push": tagged,
+            "push": TAGGED,
             "delete": do.delete(SECOND),
             "collect": do.collect,
             "unlink": do.delete_blob(BASE),
@@ -235,13 +241,13 @@ def _families() -> Iterator[Family]:
         "untagged",  # one that nothing needs, where such are collected
         [choosing(untagged_days=3, restorable_days=0), stored(IMAGE), later(DAY + timedelta(hours=2)), collected],
         {
-            "push": tagged,
+            "push": TAGGED,
             "head": do.after_each_other(do.head_manifest(IMAGE), do.push(CHILDREN, "i")),
             "index": do.push(CHILDREN, "i"),
             "signature": do.after_each_other(do.upload(CONFIG, ticket(1)), do.push(SIGNATURE)),
             "collect": do.collect,
             "delete": do.delete(IMAGE),
-            "same": push,
+            "same": PUSH,
         },
         [IMAGE, CHILDREN, SIGNATURE],
         age=timedelta(days=4),
@@ -269,41 +275,42 @@ def _families() -> Iterator[Family]:
             "delete": do.delete(IMAGE),
             "unsign": do.delete(SIGNATURE),
             "untag": do.untag("t"),
-            "push": tagged,
+            "push": TAGGED,
             "collect": do.collect,
         },
         [IMAGE, SIGNATURE],
     )
-    running, tail = ticket(7, begun=LAYERS), b"and the rest"
+
+
+def _of_uploads() -> Iterator[Family]:
     yield Family(
         "upload",  # one that has come in part
         [
-            later(timedelta(days=3) - LAYERS),
-            chunk(ticket(8, begun=LAYERS), LAYER),
+            later(timedelta(days=3) - ABANDONED_FOR),
+            chunk(ticket(8, begun=ABANDONED_FOR), LAYER),
             later(timedelta(hours=26)),
             chunk(ticket(9), BASE),
         ],
         {
             "finish": do.finish(BASE, ticket(9)),
-            "last": do.finish(BASE + tail, ticket(9), tail),
+            "last": do.finish(BASE + TAIL, ticket(9), TAIL),
             "cancel": do.cancel(ticket(9)),
-            "append": do.append(ticket(9), tail),
+            "append": do.append(ticket(9), TAIL),
             "expire": do.sweep_uploads,
-            "old": do.finish(LAYER, ticket(8, begun=LAYERS)),
+            "old": do.finish(LAYER, ticket(8, begun=ABANDONED_FOR)),
             "sweep": do.sweep_store,
-            "late": do.upload(CONFIG, running),
+            "late": do.upload(CONFIG, RUNNING),
             "collect": do.collect,
             "same": do.upload(BASE, ticket(3)),
         },
         [IMAGE],
         rare=frozenset({"late", "collect"}),
     )
-    old = ticket(5, begun=LAYERS)
     yield Family(
         "direct",  # bytes that came by the direct lane, of which nobody has heard
-        [later(timedelta(days=3) - LAYERS), arrived(BASE, old)],
+        [later(timedelta(days=3) - ABANDONED_FOR), arrived(BASE, OLD)],
         {
-            "adopt": do.adopt(BASE, old),
+            "adopt": do.adopt(BASE, OLD),
             "push": do.push(IMAGE, "t", direct=True),
             "sweep": do.sweep_store,
             "upload": do.upload(BASE, ticket(1)),
@@ -315,9 +322,9 @@ def _families() -> Iterator[Family]:
     )
     yield Family(
         "adopted",  # a blob that lies where the direct lane brought it, and is garbage; the store tells of it once more
-        [arrived(BASE, old), adopted(BASE, old), unlinked(BASE)],
+        [arrived(BASE, OLD), adopted(BASE, OLD), unlinked(BASE)],
         {
-            "adopt": do.adopt(BASE, old),
+            "adopt": do.adopt(BASE, OLD),
             "unlink": do.delete_blob(BASE),
             "collect": do.collect,
             "upload": do.upload(BASE, ticket(1)),
@@ -327,6 +334,9 @@ def _families() -> Iterator[Family]:
         },
         [IMAGE],
     )
+
+
+def _of_large_ones() -> Iterator[Family]:
     yield Family(
         "large",  # a manifest whose bytes lie in the store
         [choosing(restorable_days=0), stored(LARGE, "t")],
@@ -372,7 +382,7 @@ def _families() -> Iterator[Family]:
 @cache
 def families() -> Mapping[str, Family]:
     """All of them, by name."""
-    return {family.name: family for family in _families()}
+    return {family.name: family for family in chain(_of_blobs(), _of_images(), _of_uploads(), _of_large_ones())}
 
 
 def scenarios() -> Iterator[Scenario]:

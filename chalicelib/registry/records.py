@@ -25,7 +25,7 @@ another repository later, an id never.
         grant/<team id>                             level, team: what a team may do here
         event/<time>/<random>                       (index) an event that concerns it. events.py
     removed
-        <removed at>/<repository id>                (index) repositories whose contents wait to be cleared away
+        <removed at>/<repository id>                name, cleared_at?: repositories whose contents wait to be cleared away
     blob/<digest>
         blob                                        key, size, condemned_at?, damaged_at?; revision: the proven bytes of this
                                                     content address

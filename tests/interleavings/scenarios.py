@@ -74,7 +74,7 @@ class Family:
     manifests: Sequence[Manifest]
     age: timedelta = timedelta(days=3)
     rare: frozenset[str] = field(default_factory=frozenset)
-    most: int = 1_300
+    most: int = 1_450
     loose: bool = True
     pairs_die: bool = True
 

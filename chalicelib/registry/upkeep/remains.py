@@ -9,12 +9,26 @@ from functools import partial
 from chalicelib.registry.attempts import retried, settled
 from chalicelib.registry.condemned import Link, unlink
 from chalicelib.registry.names import Digest, RepositoryName
-from chalicelib.registry.ports import Attributes, Clock, ConditionFailed, Delete, Equals, Item, Key, Put, Table, Write
+from chalicelib.registry.ports import (
+    Attributes,
+    Clock,
+    ConditionFailed,
+    Delete,
+    Equals,
+    Exists,
+    Item,
+    Key,
+    Put,
+    Table,
+    Update,
+    Write,
+)
 from chalicelib.registry.records import (
     REMOVED_PARTITION,
     blob_key,
     contents,
     last_segment,
+    number_or,
     retired_key,
     team_repository_key,
     text,
@@ -26,8 +40,8 @@ _AT_ONCE = 24
 """Records that are cleared away in one transaction, four writes each at most."""
 
 LINGERS = 3600
-"""Seconds for which a deleted repository is looked at again: what was begun under its id ends under its id, and an instance may
-remember a name for some seconds. What comes later can be a blob alone, which is condemned from birth."""
+"""Seconds for which a deleted repository that was cleared away is looked at again: what was begun under its id ends there, and
+an instance may remember a name for some seconds. What comes later can be a blob alone, which is condemned from birth."""
 
 
 class Remains:
@@ -44,8 +58,21 @@ class Remains:
             while cleared := retried(partial(self._clear_some, repository, name)):
                 pace.count("records", cleared)
                 pace.checkpoint()
-            if int(item.key.sort.partition("/")[0]) + LINGERS <= seconds(self._clock):
-                settled(partial(self._table.write, Delete(item.key)))
+            self._linger(item)
+
+    def _linger(self, item: Item) -> None:
+        """Forget the repository an hour after a collector first cleared it away: by the clocks of collectors alone, because an
+        hour since it was deleted may, by a collector's clock, be over at once."""
+        now = seconds(self._clock)
+        cleared_at = number_or(item.attributes, "cleared_at", now + 1)
+        if cleared_at > now:
+            change: Update | Delete = Update(item.key, set={"cleared_at": now}, condition=Exists())
+        elif cleared_at + LINGERS <= now:
+            change = Delete(item.key)
+        else:
+            return
+        with suppress(ConditionFailed):
+            settled(partial(self._table.write, change))
 
     def _clear_some(self, repository: str, name: str) -> int:
         found = self._table.query(contents(repository), limit=_AT_ONCE)

@@ -68,6 +68,19 @@ def test_it_is_looked_at_again_for_an_hour(company: Company) -> None:
     assert left_of(company, repository) == []
 
 
+def test_a_collector_whose_clock_is_ahead_looks_again_too(company: Company) -> None:
+    repository = filled(company, 1)
+    company.repositories.delete(APP)
+    company.clock.advance(30 * LINGERS)
+    company.clear()
+    company.store.write(Put(tag_key(repository, Tag("late")), {}))
+    company.clock.advance(-30 * LINGERS)
+    assert company.clear() == {"records": 1}
+    company.clock.advance(LINGERS)
+    company.clear()
+    assert left_of(company, repository) == []
+
+
 def test_its_blobs_are_condemned_and_large_manifests_retired(company: Company) -> None:
     repository = filled(company, 1)
     digest = Digest.of(b"0")
@@ -87,6 +100,7 @@ def test_clearing_away_takes_nothing_from_a_repository_of_the_same_name(company:
     acme = company.organizations.get("acme")
     team = company.teams.get(acme, "devs")
     company.teams.grant(acme, team, company.repositories.create(APP, Description()), Level.ADMIN)
+    company.clear()
     company.clock.advance(LINGERS)
     company.clear()
     assert left_of(company, repository) == []
@@ -99,12 +113,15 @@ def test_clearing_away_goes_on_where_it_was_interrupted() -> None:
         world = small()
         repository = filled(world, 50)
         world.repositories.delete(APP)
-        world.clock.advance(LINGERS)
         world.table.before(nth, die, only_writes=True)
         try:
             world.clear()
+            world.clock.advance(LINGERS)
+            world.clear()
         except Died:
             again = world.another()
+            again.clear()
+            again.clock.advance(LINGERS)
             again.clear()
             assert left_of(again, repository) == []
         else:

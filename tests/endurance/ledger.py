@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = "str | None"
@@ -46,6 +47,24 @@ class Ledger:
         self.settle(Name("manifest", digest), None)
         for name in self._pointing(digest):
             self._may[name] = {None if value == digest else value for value in self._may[name]}
+
+    def attempt_return(self, digest: str) -> None:
+        """A request goes out that would bring back a manifest that is surely gone, with tags that it had and that stand for
+        nothing."""
+        self.attempt(Name("manifest", digest), digest)
+        for name in self.names("tag"):
+            if None in self._may[name]:
+                self.attempt(name, digest)
+
+    def settle_return(self, digest: str, tags: Sequence[str] | None) -> None:
+        """That was acknowledged, with these tags; or, None, refused. Fails if one of them stands for something else."""
+        self.settle(Name("manifest", digest), digest if tags is not None else None)
+        for name in self._pointing(digest):
+            self._may[name] -= {digest}
+        for tag in tags or ():
+            may = self._may.get(Name("tag", tag), set())
+            assert None in may, f"{tag} came back to {digest}, and may be {may}"
+            self.settle(Name("tag", tag), digest)
 
     def observe(self, name: Name, value: Value) -> None:
         """This is what the registry answers now. Fails if it may not."""

@@ -1,5 +1,5 @@
-"""A client that pushes, pulls, deletes and mounts without end, in repositories that others use as well, and holds the registry
-to what it acknowledged.
+"""A client that pushes, pulls, deletes, restores and mounts without end, in repositories that others use as well, and holds the
+registry to what it acknowledged.
 
 Layers come from a small pool that all share, so that they are mounted from each other, go and come back all the time. Manifests
 and tags are the actor's own: what becomes of them is its own doing, and its ledgers know it.
@@ -74,6 +74,7 @@ class Actor:
             (self._push_large, 0.1),
             (self._push_index, 1),
             (self._delete, 5),
+            (self._restore, 3),
             (self._untag, 1),
             (self._drop_blob, 2),
             (self._pull, 6),
@@ -230,6 +231,20 @@ class Actor:
             client.request("DELETE", repository, f"manifests/{digest}").expect(202)
             ledger.settle_removal(digest)
             self.counts["deletes"] += 1
+
+    def _restore(self, client: SoakClient) -> None:
+        """What the actor deleted, with the tags that went with it, unless that is over or something it needs is gone."""
+        repository = self._chance.choice(REPOSITORIES)
+        ledger = self._ledgers[repository]
+        gone = [name.reference for name in ledger.names("manifest") if name.reference not in ledger.may_stand("manifest")]
+        if not gone:
+            return
+        digest = self._chance.choice(gone)
+        ledger.attempt_return(digest)
+        answer = client.restore(repository, digest).expect(200, 404, 409)
+        restored = answer.status == 200
+        ledger.settle_return(digest, json.loads(answer.body)["tags"] if restored else None)
+        self.counts["restored" if restored else "too late to restore"] += 1
 
     def _untag(self, client: SoakClient) -> None:
         repository = self._chance.choice(REPOSITORIES)

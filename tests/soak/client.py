@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -68,8 +69,22 @@ class SoakClient(Client):
 
     def delete_repository(self, name: str) -> Answer:
         """By the management API."""
+        return self._manage("DELETE", name)
+
+    def restore(self, repository: str, digest: str) -> Answer:
+        """What was deleted, by the management API. Raises Again where the registry is busy."""
+        answer = self._manage("POST", f"{repository}/restore", json.dumps({"reference": digest}).encode())
+        if answer.status == 429:
+            raise Again(answer.code)
+        return answer
+
+    def _manage(self, method: str, target: str, body: bytes = b"") -> Answer:
+        self._journal(f"{method} {target}")
         account = base64.b64encode(f"{self._address.user}:{self._address.password}".encode()).decode()
-        return self._ask("DELETE", f"/api/v0/repositories/{name}", b"", None, {"Authorization": f"Basic {account}"})
+        headers = {"Authorization": f"Basic {account}", "Content-Type": "application/json"}
+        answer = self._ask(method, f"/api/v0/repositories/{target}", body, None, headers)
+        self._journal(f"{method} {target}: {answer.status}")
+        return answer
 
 
 def _downloaded(host: str, target: str) -> bytes:

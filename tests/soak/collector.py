@@ -19,9 +19,9 @@ GRACE = 3600 + RENEWED_AFTER
 YOUNG = (4.0, 12.0)
 """Seconds for which a collector that is not far ahead leaves what nothing needs."""
 FURTHER = (0.05, 0.2, 0.5, 2.0, 12.0)
-"""Seconds between two runs whose clock is further ahead, by up to so many graces more: bursts, and time between them in which
-an image of many layers can be pushed."""
-GRACES = 4
+"""Seconds between two runs whose clock is further ahead, by up to so many graces more, so that also what was deleted can no
+longer be restored: bursts, and time between them in which an image of many layers can be pushed."""
+GRACES = 18
 BREATH = 0.02
 """Seconds between two runs: where there is nothing to take, they would leave the clients no processor."""
 

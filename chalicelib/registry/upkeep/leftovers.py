@@ -71,7 +71,7 @@ class Leftovers:
         dropped = 0
         for stored in self._candidates():
             between()
-            dropped += self.drop(stored)
+            dropped += self.drop(stored, between)
         return dropped + self._abort_parts(between)
 
     def _candidates(self) -> Iterator[Stored]:
@@ -88,7 +88,7 @@ class Leftovers:
     def _latest(self) -> int:
         return seconds(self._clock) - GRACE
 
-    def drop(self, stored: Stored, go_on: Callable[[], None] = lambda: None) -> bool:
+    def drop(self, stored: Stored, go_on: Callable[[], object] = _pass_on) -> bool:
         """Drop one object of any place if it is left over; False if it stays. ``go_on`` is called now and then while its bytes
         are read, where that is needed, and may raise what ends that."""
         key, is_old = stored.key, stored.modified.timestamp() <= self._latest()
@@ -102,16 +102,17 @@ class Leftovers:
             return False
         return self._delete(key)
 
-    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
-        """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended."""
+    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
+        """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended. That there is none
+        proves nothing, however young the upload is: a clock that was days ahead for a minute had the table drop it."""
         record = self._records.read(upload)
         if record is not None and "digest" not in record and "ended" not in record:
             return False  # under way; the expiry of uploads drops it with its record
-        if (record is None or "ended" in record) and begun_at(upload) + REMEMBERED <= self._records.now():
+        if record is None or ("ended" in record and begun_at(upload) + REMEMBERED <= self._records.now()):
             return self._drop_forgotten(key, upload, go_on)
         return self._drop_unclaimed(key, upload, None)
 
-    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
+    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
         try:
             digests = hashed(self._store, key, ALGORITHMS, go_on).digests
         except BlobMissing:

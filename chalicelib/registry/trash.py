@@ -18,6 +18,7 @@ from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.errors import (
     ContentGone,
     ManifestBlobUnknown,
+    ManifestInvalid,
     ManifestUnknown,
     NameUnknown,
     NotRestorable,
@@ -188,7 +189,7 @@ class Trash:
             try:
                 manifest = read_removed(self._images, removed, digest)
             except NotRestorable:
-                removed = None  # its bytes are lost, or it came back meanwhile
+                removed = None  # its bytes are lost or damaged, or it came back meanwhile
         manifest = manifest or self._visible(repository, digest)
         if manifest is None:
             raise NotRestorable(str(digest))
@@ -198,7 +199,7 @@ class Trash:
         try:
             image = self._images.held(repository, digest)
             return read_manifest(self._images.content(image), image.media_type, digest)
-        except ManifestUnknown:
+        except (ManifestUnknown, ManifestInvalid):
             return None
 
     def _push(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], actor: Actor) -> None:
@@ -248,11 +249,14 @@ class Trash:
 
 
 def read_removed(images: Images, removed: Attributes, digest: Digest) -> Manifest:
-    """The manifest of a record of the trash. Raises NotRestorable if its bytes are lost."""
+    """The manifest of a record of the trash. Raises NotRestorable if its bytes are lost, or others than they were."""
     try:
-        return read_manifest(images.stored(removed), text(removed, "media_type"), digest)
-    except BlobMissing:
-        raise NotRestorable(str(digest)) from None
+        content = images.stored(removed)
+        if Digest.of(content, digest.algorithm) == digest:
+            return read_manifest(content, text(removed, "media_type"), digest)
+    except (BlobMissing, ManifestInvalid):
+        pass
+    raise NotRestorable(str(digest))
 
 
 def _gone(repository: Repository) -> NoReturn:

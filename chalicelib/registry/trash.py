@@ -146,7 +146,7 @@ class Trash:
     def restore(self, name: RepositoryName, reference: Reference, actor: Actor, *, digest: Digest | None = None) -> Restored:
         """Bring back a manifest, with those of its tags whose names nobody has taken since; or a tag as it was last, or last on
         the manifest ``digest``, with that manifest if it is gone, too. Raises NameUnknown, NotRestorable, TagExists,
-        ContentGone, Unproven, StoreFull, Busy."""
+        ContentGone, ManifestInvalid if what it needs has another size by now, Unproven, StoreFull, Busy."""
         repository = self._repositories.get(name)
         try:
             if isinstance(reference, Tag):

@@ -52,6 +52,9 @@ RESERVE_SECONDS = 30
 FIRST_DELAY, LONGEST_DELAY = 30, 3600
 """Seconds before a job that failed is tried again; they double."""
 
+FARTHEST = LONGEST_DELAY + 3600
+"""Seconds from now beyond which nobody's time to wait can lie, unless a clock was wrong; an hour is for clocks that differ."""
+
 MAX_LINES, MAX_LINE = 10_000, 1_000
 """Lines of a job's log, and characters of a line, at most."""
 
@@ -97,7 +100,8 @@ class Runner:
         """Entries of jobs that wait no longer, and of those that nobody runs any more; who has waited longest comes first."""
         now = seconds(self._clock)
         entries = self._table.query(OPEN_PARTITION)
-        due = [item for item in entries if max(_due_at(item), number_or(item.attributes, "until", 0)) <= now]
+        left = [max(_due_at(item), number_or(item.attributes, "until", 0)) - now for item in entries]
+        due = [item for item, wait in zip(entries, left, strict=True) if not 0 < wait <= FARTHEST]
         return sorted(due, key=_due_at)
 
     def _run(self, entry: Item, seconds_left: Callable[[], float]) -> bool:

@@ -300,6 +300,18 @@ def test_the_lease_is_kept_as_long_as_checkpoints_come() -> None:
     assert works.most_under_way == 1
 
 
+def test_a_lease_by_a_clock_that_was_years_ahead_is_none() -> None:
+    works = Works()
+    job = works.create()
+    now = works.clock.moment
+    works.clock.advance(50 * 366 * 86_400)
+    works.during = once(1, die)
+    assert works.tick_or_die()
+    works.clock.moment = now
+    assert works.tick() == 1
+    assert works.jobs.get(job.id).status == DONE
+
+
 # ---------------------------------------------------------------------------------------------------------------- failing
 
 

@@ -165,6 +165,24 @@ def test_garbage_is_collected_for_some_minutes() -> None:
     assert rest.counts == {"links": 3}
 
 
+def test_and_whoever_goes_on_has_what_is_left_of_them() -> None:
+    surface = Surface()
+    for number in range(5):
+        surface.push_blob("admin/app", b"%d" % number)
+    surface.clock.advance(30 * 3600)
+    first = Steps(stop=1, minutes=10)
+    with pytest.raises(Stopped):
+        work.collect_garbage(surface.garbage, surface.clock, first)
+    surface.clock.advance(9 * 60)
+    second = Steps(first.cursor, stop=1, minutes=10)
+    with pytest.raises(Stopped):
+        work.collect_garbage(surface.garbage, surface.clock, second)
+    surface.clock.advance(60)
+    third = Steps(second.cursor, minutes=10)
+    work.collect_garbage(surface.garbage, surface.clock, third)
+    assert [run.counts for run in (first, second, third)] == [{"links": 1}] * 3
+
+
 def test_the_keys_are_on_record() -> None:
     class Ring:
         def rotate(self) -> Sequence[str]:

@@ -48,8 +48,8 @@ def expire_uploads(uploads: Uploads, pushes: Pushes, run: Run) -> None:
 
 
 def sweep_staging(leftovers: Leftovers, run: Run) -> None:
-    """Drop what crashes and lost events left in the store."""
-    run.count("objects", leftovers.sweep(run.checkpoint))
+    """Drop what crashes and lost events left in the store; the cursor is the last object looked at."""
+    leftovers.sweep(run, run.cursor)
 
 
 def rotate_keys(ring: RotatingKeys, run: Run) -> None:

@@ -16,6 +16,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import Busy
@@ -107,6 +108,8 @@ class Runner:
     def _run(self, entry: Item, seconds_left: Callable[[], float]) -> bool:
         """Whether its work was begun."""
         job = self._jobs.get(text(entry.attributes, "job"))
+        if job.kind in self._jobs.kinds:  # an earlier release may have made it, which knew other parameters
+            job = replace(job, parameters=self._jobs.kinds[job.kind].completed(job.parameters))
         run = JobRun(self._table, self._clock, job, number(entry.attributes, REVISION), seconds_left)
         is_dead = "holder" in entry.attributes
         if job.is_cancelling:

@@ -21,7 +21,7 @@ from chalicelib.registry.upkeep.job_runner import (
     RESERVE_SECONDS,
     SAVE_SECONDS,
 )
-from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Run, Stopped
+from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Jobs, Kind, Run, Stopped
 from tests.memory_table import MemoryTable
 from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import AMPLE, STEPS, Broken, Works
@@ -750,6 +750,15 @@ def test_a_kind_that_this_release_does_not_know_is_left_to_another_unless_it_is_
     fewer.jobs.cancel(job.id)
     fewer.tick()
     assert fewer.only().status == CANCELLED
+
+
+def test_a_job_of_an_earlier_release_has_the_parameters_that_came_since() -> None:
+    works = Works()
+    earlier = Kind("steps", "Steps", lambda _run: None, "")
+    job = Jobs(works.table, works.clock, [earlier]).create("steps", {}, "bob")
+    works.tick()
+    assert works.jobs.get(job.id).status == DONE
+    assert works.done == ALL
 
 
 # --------------------------------------------------------------------------------------------- whatever happens, in any order

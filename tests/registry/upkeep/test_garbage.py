@@ -12,7 +12,7 @@ from chalicelib.registry.errors import ManifestBlobUnknown, NotRestorable, TagEx
 from chalicelib.registry.events import Actor, Events
 from chalicelib.registry.manifests import OCI_MANIFEST, parse_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
-from chalicelib.registry.ports import Delete, Item, Put
+from chalicelib.registry.ports import Delete, Item, Key, Put
 from chalicelib.registry.records import CONDEMNED_AT, blob_key, manifest_key, needed_manifest_key
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.times import seconds
@@ -185,6 +185,22 @@ def test_a_record_that_nobody_here_wrote_keeps_no_other_from_going(surface: Surf
     surface.table.transact([Put(strange.key, {"condemned_at": at}), note(at, strange)])
     assert collect(surface, GRACE + 1) == {"left over": 1, "objects": 1}
     assert surface.table.get(blob_key(digest)) is None
+
+
+@pytest.mark.parametrize(
+    ("partition", "sort"),
+    [
+        *(("condemned", "x"), ("condemned", "000000000001/blob/sha256:x"), ("condemned", "000000000001/link")),
+        *(("restorable", "x"), ("restorable", "000000000001/r/manifest/x"), ("untagged", "000000000001/r/x")),
+        *(("removed", "000000000001/r"), ("retired", "no/../key")),
+    ],
+)
+def test_nor_does_a_note(surface: Surface, partition: str, sort: str) -> None:
+    surface.configuration.change(untagged_days=1)
+    surface.push_blob("admin/app", b"layer")
+    surface.table.write(Put(Key(partition, sort), {}))
+    assert collect(surface, GRACE + 1) == {"left over": 1, "links": 1}
+    assert collect(surface, GRACE + 1) == {"left over": 1, "objects": 1}
 
 
 def test_a_manifest_that_a_pusher_is_told_of_is_kept_anew(surface: Surface) -> None:

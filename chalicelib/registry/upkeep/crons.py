@@ -34,7 +34,7 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import CRONS_PARTITION, VERSION, cron_key, number, text_or, version_of
+from chalicelib.registry.records import CRONS_PARTITION, VERSION, Malformed, cron_key, number, text_or, version_of
 from chalicelib.registry.upkeep.jobs import Jobs, Kind, Limits
 
 SHORTEST = 60
@@ -127,7 +127,7 @@ class Crons:
         for kind in self._kinds():
             try:
                 made += self._make(kind, stored.get(kind.name))
-            except (RegistryError, StoreFull) as error:
+            except (RegistryError, StoreFull, Malformed) as error:
                 logger.warning("no job of the kind %s was made: %s", kind.name, error or type(error).__name__)
         return made
 

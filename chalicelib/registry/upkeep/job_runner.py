@@ -16,6 +16,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.registry.attempts import settled
@@ -36,7 +37,17 @@ from chalicelib.registry.ports import (
     Update,
     Write,
 )
-from chalicelib.registry.records import OPEN_PARTITION, REVISION, job_key, job_log_key, number, number_or, open_key, text
+from chalicelib.registry.records import (
+    OPEN_PARTITION,
+    REVISION,
+    Malformed,
+    job_key,
+    job_log_key,
+    number,
+    number_or,
+    open_key,
+    text,
+)
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.crons import Crons
 from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, FAILED, LINES_AT_ONCE, RUNNING, WAITING, Job, Jobs, Stopped
@@ -101,8 +112,7 @@ class Runner:
         """Entries of jobs that wait no longer, and of those that nobody runs any more; who has waited longest comes first."""
         now = seconds(self._clock)
         entries = self._table.query(OPEN_PARTITION)
-        left = [max(_due_at(item), number_or(item.attributes, "until", 0)) - now for item in entries]
-        due = [item for item, wait in zip(entries, left, strict=True) if not 0 < wait <= FARTHEST]
+        due = [item for item in entries if not 0 < _free_at(item) - now <= FARTHEST]
         return sorted(due, key=_due_at)
 
     def _run(self, entry: Item, seconds_left: Callable[[], float]) -> bool:
@@ -307,7 +317,17 @@ class JobRun:
 
 
 def _due_at(entry: Item) -> int:
-    return number(entry.attributes, "due_at")
+    """0 where nobody here wrote it: whoever takes it up is told so."""
+    with suppress(Malformed):
+        return number(entry.attributes, "due_at")
+    return 0
+
+
+def _free_at(entry: Item) -> int:
+    """From when on anybody may take the job up."""
+    with suppress(Malformed):
+        return max(_due_at(entry), number_or(entry.attributes, "until", 0))
+    return 0
 
 
 def _told(error: Exception) -> str:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.registry.errors import JobEnded, JobUnderWay
-from chalicelib.registry.ports import Conflict, StoreFull, Write
+from chalicelib.registry.ports import Conflict, Key, Put, StoreFull, Write
+from chalicelib.registry.records import cron_key, open_key
 from chalicelib.registry.upkeep.job_runner import (
     FIRST_DELAY,
     LEASE_SECONDS,
@@ -390,6 +391,22 @@ def test_nor_does_one_that_cannot_be_written_down(nth: int) -> None:
     assert works.others == 1
     assert {job.status for job in works.jobs.page("", 10)} == {DONE}
     assert sorted(set(works.done)) == ALL
+
+
+@pytest.mark.parametrize(
+    ("key", "attributes"),
+    [
+        (open_key("other"), {"job": "x"}),
+        (open_key("other"), {"job": "x", "due_at": 0, "until": "x"}),
+        (cron_key("other"), {"next_at": "x", "timed_by": "@daily", "schedule": "@daily"}),
+    ],
+)
+def test_nor_does_a_record_that_nobody_here_wrote(key: Key, attributes: dict[str, str | int]) -> None:
+    works = Works()
+    works.table.write(Put(key, attributes))
+    works.create()
+    works.tick()
+    assert works.done == ALL
 
 
 @pytest.mark.parametrize(

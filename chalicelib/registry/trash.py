@@ -157,8 +157,7 @@ class Trash:
             raise ContentGone(missing.digests) from None
 
     def _restore_manifest(self, repository: Repository, digest: Digest, actor: Actor) -> Restored:
-        prefix = "removed/tag/"
-        rows = [row for row in self._table.query(contents(repository.id), prefix=prefix) if _goes_along(row, digest)]
+        rows = self._went_along(repository.id, digest)
         manifest, removed = self._find(repository.id, digest)
         if removed is None and not rows:
             raise NotRestorable(str(digest))
@@ -174,9 +173,15 @@ class Trash:
             raise NotRestorable(f"{tag}@{wanted}" if wanted else str(tag))
         manifest, removed = self._find(repository.id, digest)
         self._pushes.push(repository.name, manifest, [tag], actor, partial(_gone, repository), moves=False)
-        if others := [other for other in _tags(removed) if other != tag]:
-            self._push(repository, manifest, others, actor)
-        return self._done(repository, digest, removed, [row for row in rows if _digest(row) == digest])
+        along = [] if removed is None else [row for row in self._went_along(repository.id, digest) if _tag(row) != str(tag)]
+        if others := [other for other in [*_tags(removed), *(Tag(_tag(row)) for row in along)] if other != tag]:
+            self._push(repository, manifest, list(dict.fromkeys(others)), actor)
+        return self._done(repository, digest, removed, [*(row for row in rows if _digest(row) == digest), *along])
+
+    def _went_along(self, repository: str, digest: Digest) -> Sequence[Item]:
+        """The tags that the manifest's own record in the trash had no room for."""
+        rows = self._table.query(contents(repository), prefix="removed/tag/")
+        return [row for row in rows if _goes_along(row, digest)]
 
     def _find(self, repository: str, digest: Digest) -> tuple[Manifest, Attributes | None]:
         """A manifest, and its record in the trash if it may be restored. It is looked for where it is pulled from, then in the

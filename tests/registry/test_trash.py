@@ -117,6 +117,17 @@ def test_nothing_that_was_removed_too_long_ago(shop: Shop) -> None:
     assert shop.page() == []
 
 
+def test_a_tag_brings_its_image_back_with_all_that_went_with_it(shop: Shop) -> None:
+    digest = shop.push("alone")
+    others = {f"t{number:02}" for number in range(50)}
+    for other in others:
+        shop.push(other)
+    shop.untag("alone")
+    shop.delete(digest)
+    assert set(shop.restore("alone").tags) == {"alone", *others}
+    assert shop.page() == []
+
+
 def test_no_image_whose_layer_was_deleted_after_it(shop: Shop) -> None:
     digest = shop.push("1.0")
     with pytest.raises(BlobReferenced):

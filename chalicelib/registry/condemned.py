@@ -91,16 +91,18 @@ def note_key(at: int, thing: Thing) -> Key:
 
 
 def noted_at(item: Item) -> int:
-    """The time that the key of a note begins with."""
-    return int(item.key.sort.partition("/")[0])
+    """The time that the key of a note begins with; 0 where none does: nobody here wrote that."""
+    time = item.key.sort.partition("/")[0]
+    return int(time) if time.isdecimal() else 0
 
 
 def parse_note(sort: str) -> tuple[int, Thing]:
-    """What a note says: since when, and what."""
-    at, kind, *rest = sort.split("/")
+    """What a note says: since when, and what. Raises ValueError, DigestInvalid for what is none."""
+    at, kind, *where, digest = sort.split("/")
     if kind == _BLOB:
-        return int(at), Bytes(Digest.parse(rest[0]))
-    return int(at), (Link if kind == _LINK else Listed)(rest[0], Digest.parse(rest[1]))
+        return int(at), Bytes(Digest.parse(digest))
+    [repository] = where
+    return int(at), (Link if kind == _LINK else Listed)(repository, Digest.parse(digest))
 
 
 def note(at: int, thing: Thing) -> Put:

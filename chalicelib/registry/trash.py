@@ -18,6 +18,7 @@ from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.errors import (
     ContentGone,
     ManifestBlobUnknown,
+    ManifestInvalid,
     ManifestUnknown,
     NameUnknown,
     NotRestorable,
@@ -145,7 +146,7 @@ class Trash:
     def restore(self, name: RepositoryName, reference: Reference, actor: Actor, *, digest: Digest | None = None) -> Restored:
         """Bring back a manifest, with those of its tags whose names nobody has taken since; or a tag as it was last, or last on
         the manifest ``digest``, with that manifest if it is gone, too. Raises NameUnknown, NotRestorable, TagExists,
-        ContentGone, Unproven, StoreFull, Busy."""
+        ContentGone, ManifestInvalid if what it needs has another size by now, Unproven, StoreFull, Busy."""
         repository = self._repositories.get(name)
         try:
             if isinstance(reference, Tag):
@@ -156,8 +157,7 @@ class Trash:
             raise ContentGone(missing.digests) from None
 
     def _restore_manifest(self, repository: Repository, digest: Digest, actor: Actor) -> Restored:
-        prefix = "removed/tag/"
-        rows = [row for row in self._table.query(contents(repository.id), prefix=prefix) if _goes_along(row, digest)]
+        rows = self._went_along(repository.id, digest)
         manifest, removed = self._find(repository.id, digest)
         if removed is None and not rows:
             raise NotRestorable(str(digest))
@@ -173,9 +173,15 @@ class Trash:
             raise NotRestorable(f"{tag}@{wanted}" if wanted else str(tag))
         manifest, removed = self._find(repository.id, digest)
         self._pushes.push(repository.name, manifest, [tag], actor, partial(_gone, repository), moves=False)
-        if others := [other for other in _tags(removed) if other != tag]:
-            self._push(repository, manifest, others, actor)
-        return self._done(repository, digest, removed, [row for row in rows if _digest(row) == digest])
+        along = [] if removed is None else [row for row in self._went_along(repository.id, digest) if _tag(row) != str(tag)]
+        if others := [other for other in [*_tags(removed), *(Tag(_tag(row)) for row in along)] if other != tag]:
+            self._push(repository, manifest, list(dict.fromkeys(others)), actor)
+        return self._done(repository, digest, removed, [*(row for row in rows if _digest(row) == digest), *along])
+
+    def _went_along(self, repository: str, digest: Digest) -> Sequence[Item]:
+        """The tags that the manifest's own record in the trash had no room for."""
+        rows = self._table.query(contents(repository), prefix="removed/tag/")
+        return [row for row in rows if _goes_along(row, digest)]
 
     def _find(self, repository: str, digest: Digest) -> tuple[Manifest, Attributes | None]:
         """A manifest, and its record in the trash if it may be restored. It is looked for where it is pulled from, then in the
@@ -188,7 +194,7 @@ class Trash:
             try:
                 manifest = read_removed(self._images, removed, digest)
             except NotRestorable:
-                removed = None  # its bytes are lost, or it came back meanwhile
+                removed = None  # its bytes are lost or damaged, or it came back meanwhile
         manifest = manifest or self._visible(repository, digest)
         if manifest is None:
             raise NotRestorable(str(digest))
@@ -198,7 +204,7 @@ class Trash:
         try:
             image = self._images.held(repository, digest)
             return read_manifest(self._images.content(image), image.media_type, digest)
-        except ManifestUnknown:
+        except (ManifestUnknown, ManifestInvalid):
             return None
 
     def _push(self, repository: Repository, manifest: Manifest, tags: Sequence[Tag], actor: Actor) -> None:
@@ -248,11 +254,14 @@ class Trash:
 
 
 def read_removed(images: Images, removed: Attributes, digest: Digest) -> Manifest:
-    """The manifest of a record of the trash. Raises NotRestorable if its bytes are lost."""
+    """The manifest of a record of the trash. Raises NotRestorable if its bytes are lost, or others than they were."""
     try:
-        return read_manifest(images.stored(removed), text(removed, "media_type"), digest)
-    except BlobMissing:
-        raise NotRestorable(str(digest)) from None
+        content = images.stored(removed)
+        if Digest.of(content, digest.algorithm) == digest:
+            return read_manifest(content, text(removed, "media_type"), digest)
+    except (BlobMissing, ManifestInvalid):
+        pass
+    raise NotRestorable(str(digest))
 
 
 def _gone(repository: Repository) -> NoReturn:

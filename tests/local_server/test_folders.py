@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.local.disk_blobs import DiskBlobs
 from chalicelib.local.secret_file import kept
 from infra.local.folders import NotOurs, take
+from tests.frozen_clock import FrozenClock
 
 SECRETS = ["root-key.pem", "link-secret", "upload-keys", "admin-password"]
 
@@ -31,3 +33,14 @@ def test_what_only_looks_like_it_is_somebody_s(tmp_path: Path, name: str) -> Non
     (tmp_path / name).touch()
     with pytest.raises(NotOurs):
         take(tmp_path)
+
+
+def test_content_without_its_records_is_left_alone(tmp_path: Path) -> None:
+    """A registry that began there anew would take it for nobody's, and delete it."""
+    blobs = DiskBlobs(tmp_path / "blobs", b"secret", FrozenClock())
+    take(tmp_path)
+    blobs.put("data/one", b"one")
+    with pytest.raises(NotOurs, match=r"metadata\.sqlite"):
+        take(tmp_path)
+    (tmp_path / "metadata.sqlite").touch()
+    take(tmp_path)

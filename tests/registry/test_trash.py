@@ -117,6 +117,17 @@ def test_nothing_that_was_removed_too_long_ago(shop: Shop) -> None:
     assert shop.page() == []
 
 
+def test_a_tag_brings_its_image_back_with_all_that_went_with_it(shop: Shop) -> None:
+    digest = shop.push("alone")
+    others = {f"t{number:02}" for number in range(50)}
+    for other in others:
+        shop.push(other)
+    shop.untag("alone")
+    shop.delete(digest)
+    assert set(shop.restore("alone").tags) == {"alone", *others}
+    assert shop.page() == []
+
+
 def test_no_image_whose_layer_was_deleted_after_it(shop: Shop) -> None:
     digest = shop.push("1.0")
     with pytest.raises(BlobReferenced):
@@ -131,6 +142,30 @@ def test_no_image_whose_layer_was_deleted_after_it(shop: Shop) -> None:
     shop.surface.push_blob(NAME, LAYER)
     shop.restore(digest)
     assert shop.holds(digest)
+
+
+@pytest.mark.parametrize("instead", [b"\0" * len(LARGE), LARGE.replace(b"x", b"y")])
+def test_no_image_whose_bytes_are_damaged_which_keeps_nothing_else_from_being_collected(shop: Shop, instead: bytes) -> None:
+    digest = shop.push("1.0", LARGE)
+    shop.delete(digest)
+    store = shop.surface.store
+    [stored] = store.list("manifests/")
+    store.put(stored.key, instead)
+    with pytest.raises(NotRestorable):
+        shop.restore(digest)
+    garbage = shop.surface.push_blob(NAME, b"garbage")
+    shop.collect(7 * DAY + GRACE)
+    assert shop.surface.status("HEAD", f"/v2/{NAME}/blobs/{garbage}") == 404
+    assert (shop.page(), list(store.list("manifests/"))) == ([], [])
+
+
+def test_nor_one_that_is_there_and_damaged(shop: Shop) -> None:
+    digest = shop.push("1.0", LARGE)
+    shop.untag("1.0")
+    [stored] = shop.surface.store.list("manifests/")
+    shop.surface.store.put(stored.key, b"\0")
+    with pytest.raises(NotRestorable):
+        shop.restore("1.0", digest)
 
 
 def test_no_index_before_its_images(shop: Shop) -> None:

@@ -34,7 +34,7 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import CRONS_PARTITION, VERSION, cron_key, number, text_or, version_of
+from chalicelib.registry.records import CRONS_PARTITION, VERSION, Malformed, cron_key, number, text_or, version_of
 from chalicelib.registry.upkeep.jobs import Jobs, Kind, Limits
 
 SHORTEST = 60
@@ -127,14 +127,14 @@ class Crons:
         for kind in self._kinds():
             try:
                 made += self._make(kind, stored.get(kind.name))
-            except (RegistryError, StoreFull) as error:
+            except (RegistryError, StoreFull, Malformed) as error:
                 logger.warning("no job of the kind %s was made: %s", kind.name, error or type(error).__name__)
         return made
 
     def _make(self, kind: Kind, stored: Attributes | None) -> bool:
         cron, now = _cron(kind, stored), self._clock.now()
         is_due = kind.is_prompt if stored is None else cron.next_at is not None and cron.next_at <= now.timestamp()
-        if not cron.schedule or (cron.next_at is not None and not is_due):
+        if not cron.schedule or (cron.next_at is not None and not is_due and not self._is_astray(cron, now)):
             return False
         later: Attributes = {_NEXT: self._next(cron.schedule, now), _TIMED_BY: cron.schedule}
         move = Update(cron_key(kind.name), set=later, condition=_as_read(stored))
@@ -152,6 +152,10 @@ class Crons:
         with suppress(ConditionFailed):  # another one was quicker
             settled(lambda: self._table.write(move))
         return False
+
+    def _is_astray(self, cron: Cron, now: datetime) -> bool:
+        """Is its next time one that only a clock that was wrong can have found? For clocks that differ an hour is allowed."""
+        return cron.next_at is not None and cron.next_at > self._next(cron.schedule, now + timedelta(hours=1))
 
     def _change(self, kind: Kind, chosen: Attributes, version: int | None) -> Cron:
         others = ("parameters", "retries", "deadline", _NEXT)

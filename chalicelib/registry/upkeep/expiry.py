@@ -40,6 +40,8 @@ from chalicelib.registry.upkeep.pace import Pace, settle
 _AT_ONCE = 24
 """Needs that are given up in one transaction: three writes each."""
 
+_REFERRERS_READ = 50
+
 
 class Expiry:
     """Ends what was removed."""
@@ -101,7 +103,8 @@ class Expiry:
         return True
 
     def _referrers(self, repository: str, subject: Digest) -> Sequence[Listed]:
-        items = self._table.query(contents(repository), prefix=f"referrer/{subject}/")
+        """A stretch at a time: who may push puts as many there as they like, each with a descriptor of up to 64 KiB."""
+        items = every(self._table, contents(repository), prefix=f"referrer/{subject}/", stretch=_REFERRERS_READ)
         return [Listed(repository, Digest.parse(last_segment(item.key.sort))) for item in items]
 
     def _condemn(self, repository: str, digest: Digest, needs: Mapping[Link | Listed, Key | None], same: Condition) -> None:

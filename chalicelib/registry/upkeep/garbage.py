@@ -87,7 +87,7 @@ class _TimeOver(Exception):
 
 
 class _Limited:
-    """A pace that ends at a time."""
+    """A pace that ends at a time, which is the cursor: who goes on with the work ends it then, too."""
 
     def __init__(self, pace: Pace, clock: Clock, until: datetime) -> None:
         self._pace = pace
@@ -98,7 +98,7 @@ class _Limited:
         self._pace.count(what, number)
 
     def checkpoint(self, cursor: str | None = None) -> None:
-        self._pace.checkpoint(cursor)
+        self._pace.checkpoint(cursor or str(int(self._until.timestamp())))
         if self._clock.now() >= self._until:
             raise _TimeOver
 

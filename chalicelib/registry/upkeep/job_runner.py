@@ -16,6 +16,8 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from chalicelib.registry.attempts import settled
 from chalicelib.registry.errors import Busy
@@ -35,7 +37,17 @@ from chalicelib.registry.ports import (
     Update,
     Write,
 )
-from chalicelib.registry.records import OPEN_PARTITION, REVISION, job_key, job_log_key, number, number_or, open_key, text
+from chalicelib.registry.records import (
+    OPEN_PARTITION,
+    REVISION,
+    Malformed,
+    job_key,
+    job_log_key,
+    number,
+    number_or,
+    open_key,
+    text,
+)
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.crons import Crons
 from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, FAILED, LINES_AT_ONCE, RUNNING, WAITING, Job, Jobs, Stopped
@@ -51,6 +63,9 @@ RESERVE_SECONDS = 30
 
 FIRST_DELAY, LONGEST_DELAY = 30, 3600
 """Seconds before a job that failed is tried again; they double."""
+
+FARTHEST = LONGEST_DELAY + 3600
+"""Seconds from now beyond which nobody's time to wait can lie, unless a clock was wrong; an hour is for clocks that differ."""
 
 MAX_LINES, MAX_LINE = 10_000, 1_000
 """Lines of a job's log, and characters of a line, at most."""
@@ -97,12 +112,14 @@ class Runner:
         """Entries of jobs that wait no longer, and of those that nobody runs any more; who has waited longest comes first."""
         now = seconds(self._clock)
         entries = self._table.query(OPEN_PARTITION)
-        due = [item for item in entries if max(_due_at(item), number_or(item.attributes, "until", 0)) <= now]
+        due = [item for item in entries if not 0 < _free_at(item) - now <= FARTHEST]
         return sorted(due, key=_due_at)
 
     def _run(self, entry: Item, seconds_left: Callable[[], float]) -> bool:
         """Whether its work was begun."""
         job = self._jobs.get(text(entry.attributes, "job"))
+        if job.kind in self._jobs.kinds:  # an earlier release may have made it, which knew other parameters
+            job = replace(job, parameters=self._jobs.kinds[job.kind].completed(job.parameters))
         run = JobRun(self._table, self._clock, job, number(entry.attributes, REVISION), seconds_left)
         is_dead = "holder" in entry.attributes
         if job.is_cancelling:
@@ -300,7 +317,17 @@ class JobRun:
 
 
 def _due_at(entry: Item) -> int:
-    return number(entry.attributes, "due_at")
+    """0 where nobody here wrote it: whoever takes it up is told so."""
+    with suppress(Malformed):
+        return number(entry.attributes, "due_at")
+    return 0
+
+
+def _free_at(entry: Item) -> int:
+    """From when on anybody may take the job up."""
+    with suppress(Malformed):
+        return max(_due_at(entry), number_or(entry.attributes, "until", 0))
+    return 0
 
 
 def _told(error: Exception) -> str:

@@ -72,6 +72,9 @@ _STRETCH = 20
 
 _DELETES = 100
 
+_LOOKED_AT = 100
+"""Jobs that are read at once to find some of them."""
+
 _IDENTIFIER = re.compile(r"[0-9a-f]{23}", re.ASCII)
 
 
@@ -266,7 +269,8 @@ class Jobs:
         """Up to ``limit`` jobs, newest first, beyond the one whose id is ``after`` ("" for the first page); only those of a
         kind or a status, unless that is "". Fewer only at the end."""
         page: list[Job] = []
-        while len(page) < limit and (items := self.stretch(after, limit)):
+        asked = limit if not (kind or status) else max(limit, _LOOKED_AT)
+        while len(page) < limit and (items := self.stretch(after, asked)):
             after = items[-1].key.sort
             chosen = [item for item in items if kind in {"", item.attributes.get("kind")}]
             page += [job for job in self.of(chosen) if status in {"", job.status}]

@@ -38,6 +38,7 @@ from chalicelib.registry.ports import (
 from chalicelib.registry.records import blob_key, content_key, direct_key, removed_manifest_key, retired_key, text
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.hashing import hashed
+from chalicelib.registry.upkeep.pace import Pace
 from chalicelib.registry.upload_records import LIFETIME, REMEMBERED, UploadRecords, begun_at
 
 GRACE = LIFETIME + 3600
@@ -52,7 +53,17 @@ _MANIFEST = re.compile(rf"{MANIFESTS}([^/]+)/(sha256:[0-9a-f]{{64}}|sha512:[0-9a
 
 
 def _pass_on() -> None:
-    """What happens between two if nothing else is to."""
+    """What happens while bytes are read if nothing else is to."""
+
+
+class _Alone:
+    """A pace that nobody sets."""
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Nobody asks."""
+
+    def checkpoint(self, cursor: str | None = None) -> None:
+        """Goes on."""
 
 
 class Leftovers:
@@ -65,30 +76,35 @@ class Leftovers:
         self._multipart = multipart
         self._records = UploadRecords(table, clock)
 
-    def sweep(self, between: Callable[[], object] = _pass_on) -> int:
-        """Drop what is left over; how many objects and unfinished multipart uploads that were. ``between`` is called between
-        any two that are looked at, and may end the sweep by what it raises."""
-        dropped = 0
-        for stored in self._candidates():
-            between()
-            dropped += self.drop(stored)
-        return dropped + self._abort_parts(between)
+    def sweep(self, pace: Pace | None = None, after: str = "") -> int:
+        """Drop what is left over; how many objects and unfinished multipart uploads that were. Cursors are the keys that were
+        looked at: one that was ended goes on ``after`` the last. Raises what ``pace`` raises."""
+        pace, dropped = pace or _Alone(), 0
+        for stored in self._candidates(after):
+            if self._is_of_late(stored) and self.drop(stored, pace.checkpoint):
+                pace.count("objects")
+                dropped += 1
+            pace.checkpoint(stored.key)
+        return dropped + self._abort_parts(pace)
 
-    def _candidates(self) -> Iterator[Stored]:
-        """What was begun within the window."""
+    def _candidates(self, after: str) -> Iterator[Stored]:
+        """What may have been begun within the window, in order of key."""
         latest = self._latest() - WINDOW
-        for stored in self._store.list(DATA, f"{DATA}{max(0, latest):08x}"):
+        for stored in self._store.list(DATA, max(after, f"{DATA}{max(0, latest):08x}")):
             upload = _upload_of(stored.key)
             if upload and begun_at(upload) > self._latest():
                 break
             yield stored
         for prefix in (DIRECT, MANIFESTS, PROOFS):
-            yield from (stored for stored in self._store.list(prefix) if stored.modified.timestamp() >= latest)
+            yield from self._store.list(prefix, after)
+
+    def _is_of_late(self, stored: Stored) -> bool:
+        return stored.key.startswith(DATA) or stored.modified.timestamp() >= self._latest() - WINDOW
 
     def _latest(self) -> int:
         return seconds(self._clock) - GRACE
 
-    def drop(self, stored: Stored, go_on: Callable[[], None] = lambda: None) -> bool:
+    def drop(self, stored: Stored, go_on: Callable[[], object] = _pass_on) -> bool:
         """Drop one object of any place if it is left over; False if it stays. ``go_on`` is called now and then while its bytes
         are read, where that is needed, and may raise what ends that."""
         key, is_old = stored.key, stored.modified.timestamp() <= self._latest()
@@ -102,16 +118,17 @@ class Leftovers:
             return False
         return self._delete(key)
 
-    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
-        """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended."""
+    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
+        """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended. That there is none
+        proves nothing, however young the upload is: a clock that was days ahead for a minute had the table drop it."""
         record = self._records.read(upload)
         if record is not None and "digest" not in record and "ended" not in record:
             return False  # under way; the expiry of uploads drops it with its record
-        if (record is None or "ended" in record) and begun_at(upload) + REMEMBERED <= self._records.now():
+        if record is None or ("ended" in record and begun_at(upload) + REMEMBERED <= self._records.now()):
             return self._drop_forgotten(key, upload, go_on)
         return self._drop_unclaimed(key, upload, None)
 
-    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
+    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
         try:
             digests = hashed(self._store, key, ALGORITHMS, go_on).digests
         except BlobMissing:
@@ -171,16 +188,17 @@ class Leftovers:
         removed = self._table.get(removed_manifest_key(repository, digest)) or {}
         return key in {content.get("key"), removed.get("key")}
 
-    def _abort_parts(self, between: Callable[[], object]) -> int:
+    def _abort_parts(self, pace: Pace) -> int:
         if self._multipart is None:
             return 0
         latest, aborted = self._clock.now() - timedelta(seconds=GRACE), 0
         for key, identifier, begun in list(self._multipart.unfinished(DATA)):
-            between()
+            pace.checkpoint()
             upload = key.split("/")[1]
             record = self._records.read(upload)
             if begun <= latest and not _goes_on(record, identifier):
                 self._multipart.abort(key, identifier)
+                pace.count("objects")
                 aborted += 1
         return aborted
 

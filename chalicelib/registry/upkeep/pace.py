@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chalicelib.registry.attempts import retried
-from chalicelib.registry.errors import Busy
+from chalicelib.registry.errors import Busy, DigestInvalid
 from chalicelib.registry.records import Malformed
 
 
@@ -44,6 +44,6 @@ def settle(step: Callable[[], None], pace: Pace) -> None:
     wrote, is left to the next time: it must not keep the others from being done. Raises what ``pace`` and the stores raise."""
     try:
         retried(step)
-    except (Busy, Malformed):
+    except (Busy, Malformed, DigestInvalid, ValueError):  # the last two are of keys that say nothing
         pace.count("left over")
     pace.checkpoint()

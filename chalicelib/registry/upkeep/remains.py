@@ -34,7 +34,7 @@ from chalicelib.registry.records import (
     text,
 )
 from chalicelib.registry.times import seconds
-from chalicelib.registry.upkeep.pace import Pace
+from chalicelib.registry.upkeep.pace import Pace, settle
 
 _AT_ONCE = 24
 """Records that are cleared away in one transaction, four writes each at most."""
@@ -52,13 +52,16 @@ class Remains:
         self._clock = clock
 
     def clear(self, pace: Pace) -> None:
-        """All there is. Raises Busy, and what ``pace`` raises."""
+        """All there is. Raises what ``pace`` raises."""
         for item in self._table.query(REMOVED_PARTITION):
-            repository, name = last_segment(item.key.sort), text(item.attributes, "name")
-            while cleared := retried(partial(self._clear_some, repository, name)):
-                pace.count("records", cleared)
-                pace.checkpoint()
-            self._linger(item)
+            settle(partial(self._clear, item, pace), pace)
+
+    def _clear(self, item: Item, pace: Pace) -> None:
+        repository, name = last_segment(item.key.sort), text(item.attributes, "name")
+        while cleared := retried(partial(self._clear_some, repository, name)):
+            pace.count("records", cleared)
+            pace.checkpoint()
+        self._linger(item)
 
     def _linger(self, item: Item) -> None:
         """Forget the repository an hour after a collector first cleared it away: by the clocks of collectors alone, because an

@@ -27,7 +27,7 @@ from chalicelib.registry.ports import (
     Table,
     Update,
 )
-from chalicelib.registry.records import blob_key, number, number_or, text, text_or
+from chalicelib.registry.records import Malformed, blob_key, number, number_or, text, text_or
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.hashing import hashed
 from chalicelib.registry.upkeep.pace import Chosen
@@ -81,8 +81,12 @@ class Scrub:
                 for digest in _rest(walked.items, position.digest):
                     if read >= budget:
                         return
-                    position = self._begun(position, digest)
-                    read += self._read(run, position, digest, partial(run.checkpoint, str(read)))
+                    try:
+                        position = self._begun(position, digest)
+                        read += self._read(run, position, digest, partial(run.checkpoint, str(read)))
+                    except Malformed as error:  # nobody here wrote that record: it keeps no other blob from being read
+                        run.count("unreadable")
+                        run.log(f"{digest}: its record is not readable: {error!r}")
                     position = _Position(position.cursor, str(digest))
                     run.checkpoint(str(read))
                 position = _Position(walked.cursor or "")

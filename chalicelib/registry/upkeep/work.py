@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 from chalicelib.registry.errors import JobUnknown
 from chalicelib.registry.ports import Clock
 from chalicelib.registry.pushes import Pushes
+from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.garbage import Garbage
 from chalicelib.registry.upkeep.jobs import ENDED, Job, Jobs, Run
 from chalicelib.registry.upkeep.leftovers import Leftovers
@@ -30,9 +31,14 @@ class RotatingKeys(Protocol):
 
 
 def collect_garbage(garbage: Garbage, clock: Clock, run: Run) -> None:
-    """Take away what nothing needs, for ``minutes`` minutes at most; 0 is until there is no more."""
+    """Take away what nothing needs, for ``minutes`` minutes at most; 0 is until there is no more. The cursor is when they are
+    over, in seconds since the epoch: whoever goes on has what is left of them."""
     minutes = run.parameters["minutes"]
-    garbage.collect(run, clock.now() + timedelta(minutes=minutes) if minutes else None)
+    if not minutes:
+        garbage.collect(run)
+        return
+    until = int(run.cursor or seconds(clock) + 60 * minutes)
+    garbage.collect(run, datetime.fromtimestamp(until, UTC))
 
 
 def expire_uploads(uploads: Uploads, pushes: Pushes, run: Run) -> None:
@@ -42,8 +48,8 @@ def expire_uploads(uploads: Uploads, pushes: Pushes, run: Run) -> None:
 
 
 def sweep_staging(leftovers: Leftovers, run: Run) -> None:
-    """Drop what crashes and lost events left in the store."""
-    run.count("objects", leftovers.sweep(run.checkpoint))
+    """Drop what crashes and lost events left in the store; the cursor is the last object looked at."""
+    leftovers.sweep(run, run.cursor)
 
 
 def rotate_keys(ring: RotatingKeys, run: Run) -> None:

@@ -28,6 +28,7 @@ CODES: Mapping[type[RegistryError], tuple[int, str]] = {
     errors.RepositoryExists: (409, "REPOSITORY_EXISTS"),
     errors.TagExists: (409, "TAG_EXISTS"),
     errors.ContentGone: (409, "CONTENT_GONE"),
+    errors.ManifestInvalid: (409, "MANIFEST_INVALID"),
     errors.AccountInUse: (409, "ACCOUNT_NOT_EMPTY"),
     errors.LastAdmin: (409, "LAST_ADMIN"),
     errors.JobUnderWay: (409, "JOB_UNDER_WAY"),

@@ -64,7 +64,8 @@ def list_removed(call: Call) -> Answer:
 
 
 def restore(call: Call) -> Answer:
-    """Raises NameUnknown, TagInvalid, DigestInvalid, NotRestorable, TagExists, ContentGone, Unproven, StoreFull, Busy."""
+    """Raises NameUnknown, TagInvalid, DigestInvalid, NotRestorable, TagExists, ContentGone, ManifestInvalid, Unproven,
+    StoreFull, Busy."""
     named, at, of = call.given(Restoration).reference.partition("@")
     reference, digest = (Tag.parse(named), Digest.parse(of)) if at else (parse_reference(named), None)
     restored = call.services.trash.restore(call.repository, reference, call.actor, digest=digest)

@@ -61,6 +61,29 @@ def test_a_schedule_missed_for_long_makes_one_job() -> None:
     assert works.crons.get("steps").next_at == at(2026, 4, 11, 3)
 
 
+def test_a_clock_that_was_years_ahead_once_puts_no_schedule_off() -> None:
+    works = Works(schedule=DAILY)
+    works.tick()
+    works.clock.advance(50 * 366 * 86_400)
+    works.tick()
+    works.clock.moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert works.tick() == 0
+    assert works.crons.get("steps").next_at == at(2026, 1, 2, 3)
+    works.clock.advance(15 * 3600)
+    assert works.tick() == 1
+
+
+def test_one_that_is_an_hour_ahead_makes_the_job_once() -> None:
+    works = Works(schedule=DAILY)
+    works.tick()
+    works.clock.moment = datetime(2026, 1, 1, 3, tzinfo=UTC)
+    assert works.tick() == 1
+    works.clock.advance(-3600)
+    for _ in range(120):
+        assert works.tick() == 0
+        works.clock.advance(60)
+
+
 def test_a_kind_that_is_prompt_has_its_first_job_at_once_and_once() -> None:
     works = Works()
     kind = Kind("prompt", "", lambda _run: None, DAILY, is_prompt=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from chalicelib.registry.condemned import RENEWED_AFTER, Bytes, Link, note, note_key
 from chalicelib.registry.errors import ManifestBlobUnknown, NotRestorable, TagExists
 from chalicelib.registry.events import Actor, Events
-from chalicelib.registry.manifests import parse_manifest
+from chalicelib.registry.manifests import OCI_MANIFEST, parse_manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
-from chalicelib.registry.ports import Delete, Put
-from chalicelib.registry.records import blob_key, manifest_key, needed_manifest_key
+from chalicelib.registry.ports import Delete, Item, Key, Put
+from chalicelib.registry.records import CONDEMNED_AT, blob_key, manifest_key, needed_manifest_key
 from chalicelib.registry.removals import Removals
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.expiry import Expiry
@@ -20,7 +21,7 @@ from chalicelib.registry.upkeep.garbage import Garbage
 from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable
-from tests.surface import CONFIG, Surface, image, registry_on
+from tests.surface import CONFIG, Surface, descriptor, image, registry_on
 from tests.watched_table import WatchedTable
 
 APP = RepositoryName.parse("admin/app")
@@ -148,6 +149,35 @@ def test_deleted_repositories_leave_nothing_but_what_others_hold(surface: Surfac
     assert objects(surface) == []
 
 
+class Answers(WatchedTable):
+    """``most``: items in one answer."""
+
+    most = 0
+
+    def query(
+        self, partition: str, *, prefix: str = "", after: str = "", limit: int | None = None, backward: bool = False
+    ) -> Sequence[Item]:
+        found = super().query(partition, prefix=prefix, after=after, limit=limit, backward=backward)
+        self.most = max(self.most, len(found))
+        return found
+
+
+def test_however_many_spoke_of_what_goes_they_are_never_all_in_memory() -> None:
+    """Each of them may bring a large descriptor along, and anybody who may push puts them there."""
+    table = Answers(MemoryTable())
+    surface = Surface(table=table)
+    subject = pushed(surface)
+    about = descriptor(image(b"layer"), OCI_MANIFEST)
+    spoke = [surface.put_manifest("admin/app", "", image(b"layer", subject=about, n=number)) for number in range(300)]
+    surface.registry.removals.delete(APP, subject, ADMIN)
+    surface.clock.advance(7 * DAY)
+    table.most = 0
+    assert collect(surface) == {"expired": 1}
+    assert table.most <= 200
+    repository, now = surface.registry.repositories.get(APP).id, seconds(surface.clock)
+    assert {(table.get(manifest_key(repository, digest)) or {}).get(CONDEMNED_AT) for digest in spoke} == {now}
+
+
 def test_a_record_that_nobody_here_wrote_keeps_no_other_from_going(surface: Surface) -> None:
     strange, digest = Bytes(Digest.of(b"strange")), surface.push_blob("admin/app", b"layer")
     collect(surface, GRACE + 1)
@@ -155,6 +185,22 @@ def test_a_record_that_nobody_here_wrote_keeps_no_other_from_going(surface: Surf
     surface.table.transact([Put(strange.key, {"condemned_at": at}), note(at, strange)])
     assert collect(surface, GRACE + 1) == {"left over": 1, "objects": 1}
     assert surface.table.get(blob_key(digest)) is None
+
+
+@pytest.mark.parametrize(
+    ("partition", "sort"),
+    [
+        *(("condemned", "x"), ("condemned", "000000000001/blob/sha256:x"), ("condemned", "000000000001/link")),
+        *(("restorable", "x"), ("restorable", "000000000001/r/manifest/x"), ("untagged", "000000000001/r/x")),
+        *(("removed", "000000000001/r"), ("retired", "no/../key")),
+    ],
+)
+def test_nor_does_a_note(surface: Surface, partition: str, sort: str) -> None:
+    surface.configuration.change(untagged_days=1)
+    surface.push_blob("admin/app", b"layer")
+    surface.table.write(Put(Key(partition, sort), {}))
+    assert collect(surface, GRACE + 1) == {"left over": 1, "links": 1}
+    assert collect(surface, GRACE + 1) == {"left over": 1, "objects": 1}
 
 
 def test_a_manifest_that_a_pusher_is_told_of_is_kept_anew(surface: Surface) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.registry.errors import JobEnded, JobUnderWay
-from chalicelib.registry.ports import Conflict, StoreFull, Write
+from chalicelib.registry.ports import Conflict, Key, Put, StoreFull, Write
+from chalicelib.registry.records import cron_key, open_key
 from chalicelib.registry.upkeep.job_runner import (
     FIRST_DELAY,
     LEASE_SECONDS,
@@ -21,7 +22,7 @@ from chalicelib.registry.upkeep.job_runner import (
     RESERVE_SECONDS,
     SAVE_SECONDS,
 )
-from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Run, Stopped
+from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, ENDED, FAILED, RUNNING, WAITING, Jobs, Kind, Run, Stopped
 from tests.memory_table import MemoryTable
 from tests.registry.test_lost_answers import LosingTable
 from tests.running_jobs import AMPLE, STEPS, Broken, Works
@@ -300,6 +301,18 @@ def test_the_lease_is_kept_as_long_as_checkpoints_come() -> None:
     assert works.most_under_way == 1
 
 
+def test_a_lease_by_a_clock_that_was_years_ahead_is_none() -> None:
+    works = Works()
+    job = works.create()
+    now = works.clock.moment
+    works.clock.advance(50 * 366 * 86_400)
+    works.during = once(1, die)
+    assert works.tick_or_die()
+    works.clock.moment = now
+    assert works.tick() == 1
+    assert works.jobs.get(job.id).status == DONE
+
+
 # ---------------------------------------------------------------------------------------------------------------- failing
 
 
@@ -378,6 +391,22 @@ def test_nor_does_one_that_cannot_be_written_down(nth: int) -> None:
     assert works.others == 1
     assert {job.status for job in works.jobs.page("", 10)} == {DONE}
     assert sorted(set(works.done)) == ALL
+
+
+@pytest.mark.parametrize(
+    ("key", "attributes"),
+    [
+        (open_key("other"), {"job": "x"}),
+        (open_key("other"), {"job": "x", "due_at": 0, "until": "x"}),
+        (cron_key("other"), {"next_at": "x", "timed_by": "@daily", "schedule": "@daily"}),
+    ],
+)
+def test_nor_does_a_record_that_nobody_here_wrote(key: Key, attributes: dict[str, str | int]) -> None:
+    works = Works()
+    works.table.write(Put(key, attributes))
+    works.create()
+    works.tick()
+    assert works.done == ALL
 
 
 @pytest.mark.parametrize(
@@ -738,6 +767,15 @@ def test_a_kind_that_this_release_does_not_know_is_left_to_another_unless_it_is_
     fewer.jobs.cancel(job.id)
     fewer.tick()
     assert fewer.only().status == CANCELLED
+
+
+def test_a_job_of_an_earlier_release_has_the_parameters_that_came_since() -> None:
+    works = Works()
+    earlier = Kind("steps", "Steps", lambda _run: None, "")
+    job = Jobs(works.table, works.clock, [earlier]).create("steps", {}, "bob")
+    works.tick()
+    assert works.jobs.get(job.id).status == DONE
+    assert works.done == ALL
 
 
 # --------------------------------------------------------------------------------------------- whatever happens, in any order

@@ -121,6 +121,16 @@ def test_pages_are_newest_first_and_whole() -> None:
     assert not works.jobs.page("", 0)
 
 
+def test_to_look_for_a_few_among_many_takes_few_calls() -> None:
+    works = Works(seconds=0)
+    for _ in range(300):
+        works.create(most=1)
+        works.tick()
+    works.table.reads = 0
+    assert works.jobs.page("", 10, status=CANCELLED) == []
+    assert works.table.reads <= 2 * (3 + 1)
+
+
 def test_one_that_has_ended_is_forgotten_with_its_log() -> None:
     works = Works(seconds=0)
     job = works.create(most=1)

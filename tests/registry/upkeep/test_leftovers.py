@@ -8,6 +8,8 @@ import pytest
 
 from chalicelib.registry.adoption import Adoption
 from chalicelib.registry.names import Digest, RepositoryName
+from chalicelib.registry.ports import Delete, Exists
+from chalicelib.registry.records import upload_key
 from chalicelib.registry.upkeep.leftovers import GRACE, WINDOW, Leftovers
 from chalicelib.registry.upload_records import LIFETIME, Upload, piece_key
 from tests.surface import Surface
@@ -124,6 +126,16 @@ def test_an_upload_that_goes_on_for_days_is_left_alone(surface: Surface, leftove
     blob = surface.registry.uploads.finish(upload.ticket, Digest.of(b"one more more more "))
     assert keys(surface) == [blob.key]
     assert leftovers.sweep() == 0
+
+
+def test_a_record_that_a_wrong_clock_dropped_proves_nothing(surface: Surface, leftovers: Leftovers) -> None:
+    """A table drops records by a clock, and that may be days ahead for a minute."""
+    surface.push_blob("admin/app", b"layer")
+    [there] = keys(surface)
+    surface.clock.advance(GRACE + 60)
+    surface.table.write(Delete(upload_key(there.split("/")[1]), Exists()))
+    assert leftovers.sweep() == 0
+    assert keys(surface) == [there]
 
 
 def test_what_was_swept_is_not_adopted_later(surface: Surface, leftovers: Leftovers) -> None:

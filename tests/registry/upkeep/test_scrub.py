@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import Put
 from chalicelib.registry.records import blob_key
 from chalicelib.registry.upkeep.scrub import DAMAGED_AT, POSITION, Scrub
 from tests.counts import Run
@@ -82,6 +83,15 @@ def test_sound_blobs_are_left_alone(surface: Surface) -> None:
     assert scrub(surface).counted == {"blobs": 10, "bytes": 10 * SIZE}
     after = {item.key: item.attributes for item in surface.table.walk(limit=1000).items if item.key != POSITION}
     assert after == before
+
+
+def test_a_record_that_nobody_here_wrote_keeps_no_other_from_being_read(surface: Surface) -> None:
+    digest = Digest.of(layer(5))
+    surface.table.write(Put(blob_key(digest), {"key": "data/x"}))
+    run = scrub(surface)
+    blobs = len(list(surface.store.list("data/")))
+    assert (run.counted["unreadable"], run.counted["blobs"]) == (1, blobs - 1)
+    assert any(str(digest) in line for line in run.lines)
 
 
 def test_what_is_not_there_is_told(surface: Surface) -> None:

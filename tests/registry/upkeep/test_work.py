@@ -9,8 +9,10 @@ from functools import partial
 import pytest
 
 from chalicelib.registry.errors import JobUnknown
+from chalicelib.registry.names import Digest
 from chalicelib.registry.upkeep import work
 from chalicelib.registry.upkeep.jobs import DONE, Jobs, Run, Stopped
+from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from tests.running_jobs import Works
 from tests.surface import Surface
 from tests.watched_table import interleaved
@@ -163,6 +165,43 @@ def test_garbage_is_collected_for_some_minutes() -> None:
     rest = Steps(minutes=0)
     work.collect_garbage(surface.garbage, surface.clock, rest)
     assert rest.counts == {"links": 3}
+
+
+def test_and_whoever_goes_on_has_what_is_left_of_them() -> None:
+    surface = Surface()
+    for number in range(5):
+        surface.push_blob("admin/app", b"%d" % number)
+    surface.clock.advance(30 * 3600)
+    first = Steps(stop=1, minutes=10)
+    with pytest.raises(Stopped):
+        work.collect_garbage(surface.garbage, surface.clock, first)
+    surface.clock.advance(9 * 60)
+    second = Steps(first.cursor, stop=1, minutes=10)
+    with pytest.raises(Stopped):
+        work.collect_garbage(surface.garbage, surface.clock, second)
+    surface.clock.advance(60)
+    third = Steps(second.cursor, minutes=10)
+    work.collect_garbage(surface.garbage, surface.clock, third)
+    assert [run.counts for run in (first, second, third)] == [{"links": 1}] * 3
+
+
+def test_the_sweep_goes_on_where_it_was_stopped() -> None:
+    surface = Surface()
+    leftovers = Leftovers(surface.table, surface.store, surface.clock)
+    for number in range(5):
+        surface.push_blob("admin/app", b"%d" % number)
+        surface.store.put(f"proofs/{number}", b"left")
+        surface.store.put(f"direct/{number}/{Digest.of(b'left')}/{number:032x}", b"left")
+    surface.clock.advance(GRACE)
+    cursor, dropped = "", 0
+    for _ in range(5):
+        run = Steps(cursor, stop=3)
+        with pytest.raises(Stopped):
+            work.sweep_staging(leftovers, run)
+        cursor, dropped = run.cursor, dropped + run.counts.get("objects", 0)
+    work.sweep_staging(leftovers, Steps(cursor, stop=1))
+    assert dropped == 10
+    assert [stored.key.split("/")[0] for stored in surface.store.list("")] == ["data"] * 5
 
 
 def test_the_keys_are_on_record() -> None:

@@ -14,7 +14,6 @@ OF_THE_DISTRIBUTION_API = {
     errors.ContentTooLarge,
     errors.DigestMismatch,
     errors.ManifestBlobUnknown,
-    errors.ManifestInvalid,
     errors.ManifestReferenced,
     errors.ManifestTooLarge,
     errors.ManifestUnknown,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.registry.names import Digest
+from chalicelib.registry.pushes import Sparse
 from tests.surface import Surface, image, index
 from tests.wire.management.asking import House
 
@@ -113,6 +114,16 @@ def test_what_it_needs_was_deleted_too(house: House, surface: Surface) -> None:
     assert (answer.status, error["code"]) == (409, "CONTENT_GONE")
     assert error["detail"] == {"digests": [str(layer)]}
     assert str(layer) in error["message"]
+
+
+def test_what_it_needs_came_with_another_size() -> None:
+    """An index that was taken before what it names was there is not held to the sizes that it says."""
+    house = House(Surface(sparse=Sparse.INDEXES))
+    child = image(LAYER)
+    digest = house.surface.put_manifest(NAME, "", index(child).replace(b'"size": ', b'"size": 1'))
+    house.surface.push_image(NAME, "1.0", LAYER)
+    deleted(house.surface, digest)
+    assert house.refused("POST", RESTORE, {"reference": str(digest)}) == (409, "MANIFEST_INVALID")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ The port that it serves on is the first line it says.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -28,6 +30,7 @@ def main() -> None:
 
     with serving(Gateway(HttpApi(app, MAPPINGS))) as url:
         print(url.rpartition(":")[2], flush=True)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads on: a full pipe would hold up whoever logs
         threading.Event().wait()
 
 

@@ -111,6 +111,8 @@ class Crons:
         asked, given = self._jobs.kind(kind), dict(parameters or {})
         asked.checked(given)
         Limits(retries, deadline).checked()
+        if schedule.isascii():  # anything else is no schedule
+            schedule = " ".join(schedule.split())  # crontabs have tabs
         first = self._checked(schedule)
         limits = {name: value for name, value in (("retries", retries), ("deadline", deadline)) if value is not None}
         chosen: Attributes = {_SCHEDULE: schedule, "parameters": given, **limits, _NEXT: first, _TIMED_BY: schedule}
@@ -187,7 +189,7 @@ class Crons:
     def _next(self, schedule: str, moment: datetime) -> int:
         """Raises ScheduleInvalid."""
         fields = SHORTHANDS.get(schedule, schedule)
-        if len(fields) > LONGEST_SCHEDULE or len(fields.split()) != _FIELDS:
+        if len(fields) > LONGEST_SCHEDULE or not fields.isascii() or len(fields.split()) != _FIELDS:
             raise ScheduleInvalid(schedule)
         try:
             found = self._times.after(fields, moment)

@@ -84,10 +84,11 @@ def _shown(value: object) -> str:
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> None:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
             raise RequestInvalid("a field is given twice", field=name[:_LONGEST])
+        seen.add(name)
 
 
 def _refuse(told: str) -> NoReturn:

@@ -302,12 +302,13 @@ def test_what_a_kind_does_not_take_is_not_set() -> None:
         "0 -1 * * * *",
         "0 1.5 * * * *",
         "\u0660 0 * * * *",
+        "0 0\u2028* * * *",
+        "0 0\u00a0* * * *",
         "0 \u00b2 * * * *",
         "\ud800 0 * * * *",
         "0 0 0 * * \u00b2L",
         "@Daily",
         "@reboot",
-        "@daily ",
         "@yearly",
         "0 " + ",".join(["1"] * 200) + " * * * *",
         "0 0 " + "9" * 10_000 + " * * *",
@@ -323,6 +324,12 @@ def test_what_is_no_schedule_never_comes_or_comes_too_often_is_refused(schedule:
     with pytest.raises(ScheduleInvalid):
         works.crons.set("steps", schedule)
     assert works.crons.get("steps").version == 0
+
+
+def test_a_schedule_is_kept_with_one_space_between_its_fields() -> None:
+    works = Works()
+    works.crons.set("steps", "  0 0\t3  * * *\n")
+    assert works.crons.get("steps").schedule == "0 0 3 * * *"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from chalicelib.registry.upkeep.garbage import Garbage
     from chalicelib.registry.upkeep.job_runner import Runner
     from chalicelib.registry.upkeep.jobs import Jobs, Kind, Run
+    from chalicelib.registry.upkeep.pairing import Pairing
     from chalicelib.registry.upkeep.scrub import Scrub
     from chalicelib.wire.management.services import Management
 
@@ -412,13 +413,13 @@ def _kinds() -> Sequence[Kind]:
         Kind(
             "sweep-staging",
             "Drop bytes that were sent and that nobody adopted",
-            lambda run: work.sweep_staging(leftovers(), run),
+            lambda run: work.sweep_staging(leftovers(), pairing(), run),
             schedule="0 40 2 * * *",
         ),
         Kind(
             "audit",
             "Walk over everything stored: put right what drifted apart, and count it",
-            lambda run: audit().run(run),
+            lambda run: work.audit_all(audit(), pairing(), run),
             schedule="0 0 4 * * 0",
             deadline=7 * 24 * 3600,
         ),
@@ -519,6 +520,13 @@ def audit() -> Audit:
         configuration=configuration(),
         sparse=settings().sparse,
     )
+
+
+@cache
+def pairing() -> Pairing:
+    from chalicelib.registry.upkeep.pairing import Pairing
+
+    return Pairing(table(), blob_store())
 
 
 @cache

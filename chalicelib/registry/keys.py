@@ -7,8 +7,9 @@ path or an object's name.
     direct/<repository id>/<digest>/<upload id>     what a client put there by itself: adoption.py
     manifests/<repository id>/<digest>/<random>     a manifest too large for the table: pushes.py
     proofs/<random>                                 copies that a store made of objects to hash them, for as long as that takes
+    registry/mark                                   whose store it is: upkeep/pairing.py
 
-No key is used twice. The sweep of what is left over (leftovers.py) knows each of these places.
+No key is used twice. The sweep of what is left over (leftovers.py) knows each of these places but the last.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 
 DATA, DIRECT, MANIFESTS, PROOFS = "data/", "direct/", "manifests/", "proofs/"
+MARK = "registry/mark"
 
 MAX_KEY = 512
 """Characters of a key at most."""

@@ -71,6 +71,8 @@ another repository later, an id never.
         repository/<repository name>                (index) id, level: what the team was granted
     storage
         numbers                                     what the last audit counted. storage.py
+    store
+        mark                                        word: whose store it is. pairing.py
     scrub
         position                                    how far stored blobs were read again. scrub.py
     configuration

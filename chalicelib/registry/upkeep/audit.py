@@ -87,7 +87,7 @@ _OTHERS = frozenset(
         "unfinished",
     }
     | {"account", "accounts", "admins", "user", "organization", "robot", "team", "configuration", "events", "token", "refresh"}
-    | {"family", "attempts", "keys", "job", "jobs", "open", "crons", "storage", "scrub"}
+    | {"family", "attempts", "keys", "job", "jobs", "open", "crons", "storage", "store", "scrub"}
 )
 """What partitions begin with that are others' business."""
 

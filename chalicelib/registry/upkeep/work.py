@@ -15,9 +15,11 @@ from chalicelib.registry.errors import JobUnknown
 from chalicelib.registry.ports import Clock
 from chalicelib.registry.pushes import Pushes
 from chalicelib.registry.times import seconds
+from chalicelib.registry.upkeep.audit import Audit
 from chalicelib.registry.upkeep.garbage import Garbage
 from chalicelib.registry.upkeep.jobs import ENDED, Job, Jobs, Run
 from chalicelib.registry.upkeep.leftovers import Leftovers
+from chalicelib.registry.upkeep.pairing import Pairing
 from chalicelib.registry.uploads import Uploads
 
 _AT_ONCE = 100
@@ -47,8 +49,15 @@ def expire_uploads(uploads: Uploads, pushes: Pushes, run: Run) -> None:
     _until_none("pushes", pushes.sweep, run)
 
 
-def sweep_staging(leftovers: Leftovers, run: Run) -> None:
-    """Drop what crashes and lost events left in the store; the cursor is the last object looked at."""
+def audit_all(audit: Audit, pairing: Pairing, run: Run) -> None:
+    """Compare all that is stored. Raises Unpaired."""
+    pairing.check()
+    audit.run(run)
+
+
+def sweep_staging(leftovers: Leftovers, pairing: Pairing, run: Run) -> None:
+    """Drop what crashes and lost events left in the store; the cursor is the last object looked at. Raises Unpaired."""
+    pairing.check()
     leftovers.sweep(run, run.cursor)
 
 

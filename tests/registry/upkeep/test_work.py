@@ -13,6 +13,7 @@ from chalicelib.registry.names import Digest
 from chalicelib.registry.upkeep import work
 from chalicelib.registry.upkeep.jobs import DONE, Jobs, Run, Stopped
 from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
+from chalicelib.registry.upkeep.pairing import Pairing
 from tests.running_jobs import Works
 from tests.surface import Surface
 from tests.watched_table import interleaved
@@ -187,7 +188,7 @@ def test_and_whoever_goes_on_has_what_is_left_of_them() -> None:
 
 def test_the_sweep_goes_on_where_it_was_stopped() -> None:
     surface = Surface()
-    leftovers = Leftovers(surface.table, surface.store, surface.clock)
+    leftovers, pairing = Leftovers(surface.table, surface.store, surface.clock), Pairing(surface.table, surface.store)
     for number in range(5):
         surface.push_blob("admin/app", b"%d" % number)
         surface.store.put(f"proofs/{number}", b"left")
@@ -197,11 +198,11 @@ def test_the_sweep_goes_on_where_it_was_stopped() -> None:
     for _ in range(5):
         run = Steps(cursor, stop=3)
         with pytest.raises(Stopped):
-            work.sweep_staging(leftovers, run)
+            work.sweep_staging(leftovers, pairing, run)
         cursor, dropped = run.cursor, dropped + run.counts.get("objects", 0)
-    work.sweep_staging(leftovers, Steps(cursor, stop=1))
+    work.sweep_staging(leftovers, pairing, Steps(cursor, stop=1))
     assert dropped == 10
-    assert [stored.key.split("/")[0] for stored in surface.store.list("")] == ["data"] * 5
+    assert [stored.key.split("/")[0] for stored in surface.store.list("")] == [*["data"] * 5, "registry"]
 
 
 def test_the_keys_are_on_record() -> None:

@@ -265,7 +265,8 @@ def test_whatever_writes_objects_is_kept_to_its_prefixes() -> None:
             if any(action.endswith("Object") for action in actions):
                 patterns = re.findall(r'"Fn::Sub": "(.*?)"', json.dumps(resource))
                 assert patterns
-                assert all(re.fullmatch(r"\$\{Bucket\.Arn\}/(data|direct|manifests|proofs)/\*", each) for each in patterns)
+                places = r"\$\{Bucket\.Arn\}/(data|direct|manifests|proofs|registry)/\*"
+                assert all(re.fullmatch(places, each) for each in patterns)
                 assert not [each for each in patterns if "direct" in each and "s3:PutObject" in actions]
 
 

@@ -38,6 +38,13 @@ REQUIREMENTS = ROOT / "requirements-emulator.txt"
 SERVICES = ("dynamodb", "s3", "kms", "iam", "sts")
 """What tests of adapters need. Without "ecr" the emulator leaves paths under /v2 alone."""
 
+TABLE: Mapping[str, object] = {
+    "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
+    "KeySchema": [{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+"""What a table is made with, of the layout that the adapter is for."""
+
 ACCOUNT = "000000000000"
 START_SECONDS = 60.0
 ATTEMPTS = 3

@@ -17,7 +17,7 @@ from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
 from tests.aws.counting import Counted, counting
-from tests.emulator import Emulator
+from tests.emulator import TABLE, Emulator
 from tests.frozen_clock import FrozenClock
 from tests.surface import Surface
 
@@ -48,12 +48,7 @@ def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
             stack.enter_context(closing(uncounted.client(service, **emulator.client_arguments())))
             for service in ("dynamodb", "s3", "kms")
         )
-        dynamodb.create_table(
-            TableName=name,
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
-            KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        dynamodb.create_table(TableName=name, **TABLE)
         stack.callback(dynamodb.delete_table, TableName=name)
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
         counted = stack.enter_context(counting())

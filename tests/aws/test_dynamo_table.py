@@ -43,7 +43,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from tests.contracts.table import HOSTILE_NAMES, TableContract
-from tests.emulator import Emulator
+from tests.emulator import TABLE, Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = Key("partition", "sort")
@@ -61,12 +61,7 @@ def dynamodb(emulator: Emulator) -> Any:  # noqa: ANN401 (boto3 makes its classe
 def table_name(dynamodb: Any) -> Iterator[str]:  # noqa: ANN401
     """An empty table of the layout that the adapter is for."""
     table_name = f"table-{uuid.uuid4()}"
-    dynamodb.create_table(
-        TableName=table_name,
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
-        KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    dynamodb.create_table(TableName=table_name, **TABLE)
     yield table_name
     dynamodb.delete_table(TableName=table_name)
 

@@ -14,7 +14,7 @@ from tests.cloud.stage import Cloud, deployed
 
 ORDER = (
     "test_deployed", "test_lanes", "test_clients", "test_without_relay", "test_background", "test_jobs",
-    "test_collection", "test_roles", "test_faults", "test_end",
+    "test_collection", "test_roles", "test_faults", "test_upkeep_faults", "test_end",
 )  # fmt: skip
 """The roles are compared with what all before them called, and before calls fail on purpose; at the end it is destroyed."""
 

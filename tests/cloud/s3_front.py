@@ -161,6 +161,8 @@ class S3Front:
         body = _spooled(exchange, file, cut)
         if Kind.SLOW_DOWN in kinds:
             raise Refused("SlowDown", "Please reduce your request rate.")
+        if Kind.FAILED in kinds:
+            raise Refused("InternalError", "We encountered an internal error. Please try again.")
         if Kind.FORBIDDEN in kinds:
             raise Refused("AccessDenied", "Request has expired")
         if Kind.RESET in kinds:

@@ -15,7 +15,7 @@ from chalicelib.registry.ports import Conflict
 from tests.agreement import DAY, assert_agreement, assert_settled, collect, settle, sweep
 from tests.auditing import audit
 from tests.faulty import Failed, Fault
-from tests.life_cycle.world import ONE, OTHER, Flow, Seen, World
+from tests.life_cycle.world import ONE, OTHER, Flow, Seen, Site, World
 from tests.surface import CONFIG, image, index
 
 APP = RepositoryName.parse(ONE)
@@ -181,16 +181,16 @@ def first_wrong(*steps: Callable[[], int]) -> int:
     return status
 
 
-def push_image(world: World) -> int:
+def push_image(world: Site) -> int:
     steps = [partial(world.push_blob, ONE, content) for content in (CONFIG, b"layer")]
     return first_wrong(*steps, partial(world.put, ONE, "1.0", IMAGE))
 
 
-def push_in_chunks(world: World) -> int:
+def push_in_chunks(world: Site) -> int:
     return world.push_in_chunks(ONE, b"layer in chunks")
 
 
-def push_directly(world: World, *, told: bool) -> int:
+def push_directly(world: Site, *, told: bool) -> int:
     """The store tells of it now, as often as it has to, or never."""
     key = world.put_directly(ONE, b"layer")
     for _ in range(3 if told else 0):
@@ -202,19 +202,19 @@ def push_directly(world: World, *, told: bool) -> int:
     return first_wrong(partial(world.push_blob, ONE, CONFIG), partial(world.put, ONE, "1.0", IMAGE))
 
 
-def put(content: bytes, reference: str = "", tags: tuple[str, ...] = ()) -> Callable[[World], int]:
+def put(content: bytes, reference: str = "", tags: tuple[str, ...] = ()) -> Callable[[Site], int]:
     return lambda world: world.put(ONE, reference, content, tags=tags)
 
 
-def delete(what: str) -> Callable[[World], int]:
+def delete(what: str) -> Callable[[Site], int]:
     return lambda world: world.delete(ONE, what)
 
 
-def mount(source: str) -> Callable[[World], int]:
+def mount(source: str) -> Callable[[Site], int]:
     return lambda world: world.call("POST", f"/v2/{ONE}/blobs/uploads/?mount={named(b'layer')}{source}").status
 
 
-def head(what: str) -> Callable[[World], int]:
+def head(what: str) -> Callable[[Site], int]:
     return lambda world: world.call("HEAD", f"/v2/{ONE}/{what}").status
 
 
@@ -231,23 +231,23 @@ def told(deed: Callable[[], object]) -> int:
     return 201
 
 
-def restore(reference: str) -> Callable[[World], int]:
+def restore(reference: str) -> Callable[[Site], int]:
     return lambda world: told(lambda: world.surface.trash.restore(APP, parse_reference(reference), ADMIN))
 
 
-def collecting(world: World) -> int:
+def collecting(world: Site) -> int:
     return told(lambda: collect(world.surface))
 
 
-def sweeping(world: World) -> int:
+def sweeping(world: Site) -> int:
     return told(lambda: sweep(world.surface))
 
 
-def delete_repository(world: World) -> int:
+def delete_repository(world: Site) -> int:
     return told(lambda: world.surface.registry.repositories.delete(APP))
 
 
-def settings(world: World) -> int:
+def settings(world: Site) -> int:
     return told(lambda: world.surface.configuration.change(grace_hours=5))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from boto3.session import Session
 
 from tests.conformance.registry_process import REPOSITORY_ROOT
-from tests.emulator import Emulator, start
+from tests.emulator import TABLE, Emulator, start
 from tests.endurance.server import Address, Server
 from tests.soak.slots import Child, Slot, Slots, Worker
 
@@ -136,12 +136,7 @@ def _resources(emulator: Emulator, stack: ExitStack) -> dict[str, str]:
         stack.enter_context(closing(session.client(service, **emulator.client_arguments())))
         for service in ("dynamodb", "s3", "kms")
     )
-    dynamodb.create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("partition", "sort")],
-        KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}, {"AttributeName": "sort", "KeyType": "RANGE"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    dynamodb.create_table(TableName=name, **TABLE)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
     signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
     wrapping = kms.create_key()["KeyMetadata"]["KeyId"]

@@ -8,6 +8,7 @@ that each run goes on from the last one, and after the last blob begins again wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,6 +27,7 @@ from chalicelib.registry.ports import (
     Put,
     Table,
     Update,
+    Write,
 )
 from chalicelib.registry.records import Malformed, blob_key, number, number_or, text, text_or
 from chalicelib.registry.times import seconds
@@ -148,17 +150,14 @@ class Scrub:
         run.log(f"{digest}: damaged, the bytes under {key} are others")
         if is_new:
             damaged: Attributes = {DAMAGED_AT: seconds(self._clock)}
-            if self._note(Update(blob_key(digest), set=damaged, condition=Equals("key", key))):
-                self._events.record(Event("BLOB_DAMAGED", str(digest), detail={"key": key}))
+            event = Event("BLOB_DAMAGED", str(digest), detail={"key": key})
+            self._note(Update(blob_key(digest), set=damaged, condition=Equals("key", key)), *self._events.writes(event))
 
-    def _note(self, change: Update) -> bool:
-        """Change what people are told of a blob; nothing is decided by that, so its revision stays. False if the blob has gone,
-        or has other bytes by now."""
-        try:
-            settled(partial(self._table.write, change))
-        except ConditionFailed:
-            return False
-        return True
+    def _note(self, *changes: Write) -> None:
+        """Change what people are told of a blob, in one transaction with the event: a blob that is noted is not told of again.
+        Nothing is decided by that, so its revision stays; nothing is changed if it has gone, or has other bytes by now."""
+        with suppress(ConditionFailed):
+            settled(partial(self._table.transact, changes))
 
 
 def _rest(items: Iterable[Item], last: str) -> Sequence[Digest]:

@@ -1,0 +1,102 @@
+"""DynamoDB with its faults, before the emulator: they strike as they were told to, and look as those of AWS do."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.exceptions import HTTPClientError
+from pynamodb.exceptions import VerboseClientError
+
+from chalicelib.aws.dynamo_table import DynamoTable
+from chalicelib.aws.json_service import ServiceError
+from chalicelib.registry.ports import Absent, Conflict, Key, Put
+from infra.local.front import serving
+from tests.cloud.dynamo_front import TRANSACTION, DynamoFront
+from tests.cloud.faults import Fault, Kind
+from tests.emulator import TABLE, Emulator
+
+KEY, OTHER = Key("partition", "sort"), Key("partition", "other")
+
+
+@pytest.fixture
+def front(emulator: Emulator) -> DynamoFront:
+    return DynamoFront(emulator.url)
+
+
+@pytest.fixture
+def table(emulator: Emulator, front: DynamoFront) -> Iterator[DynamoTable]:
+    """One that asks once."""
+    client, name = boto3.client("dynamodb", **emulator.client_arguments()), f"front-{uuid.uuid4()}"
+    client.create_table(TableName=name, **TABLE)
+    with serving(front) as url:
+        credentials = (emulator.access_key, emulator.secret_key)
+        yield DynamoTable(name, region=emulator.region, endpoint=url, credentials=credentials, repeats=0)
+    client.delete_table(TableName=name)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised", "is_done"),
+    [
+        (Kind.SLOW_DOWN, Conflict, False),
+        (Kind.THROTTLED, Conflict, False),
+        (Kind.CONFLICT, Conflict, False),
+        (Kind.FAILED, VerboseClientError, False),
+        (Kind.FORBIDDEN, VerboseClientError, False),
+        (Kind.RESET, HTTPClientError, False),
+        (Kind.DONE_THEN_500, VerboseClientError, True),
+        (Kind.DONE_THEN_RESET, HTTPClientError, True),
+        (Kind.UNDER_WAY, Conflict, True),
+    ],
+    ids=lambda given: given.name if isinstance(given, Kind) else "",
+)
+def test_a_transaction_fails(
+    front: DynamoFront, table: DynamoTable, kind: Kind, raised: type[Exception], *, is_done: bool
+) -> None:
+    fault = Fault(kind, TRANSACTION, nth=1)
+    front.faults.append(fault)
+    with pytest.raises(raised):
+        table.transact([Put(KEY, {"n": 1}, Absent()), Put(OTHER, {})])
+    assert (table.get(KEY) == {"n": 1}) is is_done
+    assert (fault.met, fault.hits) == ([TRANSACTION], 1)
+
+
+def test_one_item_may_be_in_a_transaction_too(front: DynamoFront, table: DynamoTable) -> None:
+    front.faults.append(Fault(Kind.CONFLICT, "PutItem"))
+    with pytest.raises(Conflict, match="TransactionConflictException"):
+        table.write(Put(KEY, {}))
+
+
+def test_some_in_a_row_fail_and_no_other(front: DynamoFront, table: DynamoTable) -> None:
+    fault = Fault(Kind.FAILED, nth=2, times=2)
+    front.faults.append(fault)
+    table.write(Put(KEY, {"n": 1}))
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="InternalServerError"):
+            table.get(KEY)
+    assert table.get(KEY) == {"n": 1}
+    assert (fault.met, fault.hits) == (["PutItem", "GetItem", "GetItem", "GetItem"], 2)
+
+
+def test_what_is_asked_fails_once_and_not_when_it_is_repeated(front: DynamoFront, table: DynamoTable) -> None:
+    front.faults.append(Fault(Kind.SLOW_DOWN, once_each=True))
+    for key in (KEY, OTHER):
+        with pytest.raises(Conflict):
+            table.get(key)
+        assert table.get(key) is None
+
+
+def test_only_calls_that_speak_of_something_fail(front: DynamoFront, table: DynamoTable) -> None:
+    front.faults.append(Fault(Kind.FAILED, key='"other"'))
+    table.write(Put(KEY, {}))
+    with pytest.raises(VerboseClientError):
+        table.write(Put(OTHER, {}))
+
+
+def test_an_origin_that_is_not_there_has_failed(front: DynamoFront, table: DynamoTable) -> None:
+    front.target = "http://127.0.0.1:9"
+    with pytest.raises(ServiceError, match="InternalServerError"):
+        table.get(KEY)

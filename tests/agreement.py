@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chalicelib.registry.condemned import Bytes, Link, Listed, Thing, note_key
+from chalicelib.registry.keys import MARK
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Tag
 from chalicelib.registry.ports import EXPIRES, Attributes, Item, Key
@@ -275,7 +276,7 @@ class State:
                     yield f"left: {key.partition} {key.sort}"
             elif key.sort.startswith(("blob", "removed/")) and (CONDEMNED_AT in attributes or key.sort[0] == "r"):
                 yield f"left: {key.partition} {key.sort}"
-        yield from sorted(f"left: {key}" for key in self.objects - self._named())
+        yield from sorted(f"left: {key}" for key in self.objects - self._named() - {MARK})
 
     def _named(self) -> frozenset[str]:
         """The objects that live records name."""

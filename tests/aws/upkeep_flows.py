@@ -23,6 +23,7 @@ from chalicelib.registry.upkeep.crons import Crons
 from chalicelib.registry.upkeep.job_runner import LEASE_SECONDS, Runner
 from chalicelib.registry.upkeep.jobs import DONE, Jobs, Kind, Parameter
 from chalicelib.registry.upkeep.leftovers import Leftovers
+from chalicelib.registry.upkeep.pairing import Pairing
 from chalicelib.registry.upkeep.scrub import DAMAGED_AT, Scrub
 from tests.agreement import DAY, collect
 from tests.auditing import audit
@@ -96,7 +97,8 @@ def given_up(world: World) -> None:
 
 def sweep_staging(site: Site, run: Run) -> None:
     surface = site.surface
-    work.sweep_staging(Leftovers(surface.table, surface.store, surface.clock, surface.multipart), run)
+    leftovers = Leftovers(surface.table, surface.store, surface.clock, surface.multipart)
+    work.sweep_staging(leftovers, Pairing(surface.table, surface.store), run)
 
 
 def uploading(world: World) -> None:

@@ -53,13 +53,13 @@ def done(operation: str) -> Sequence[Kind]:
     return (*DONE, Kind.UNDER_WAY) if operation == TRANSACTION else DONE
 
 
-def sampled(nth: int, operation: str, turn: int) -> Iterator[Strike]:
-    """One kind of either sort, another one each turn. An idle connection that breaks is taken for one that was closed since,
-    and a read goes by another one: only when that breaks, too, anybody is told."""
-    for kinds in (undone(operation), done(operation)):
-        if kinds:
-            kind = kinds[(nth + turn) % len(kinds)]
-            yield kind, 2 if kind is Kind.RESET and operation in READS else 1 + (nth // len(kinds) + turn) % 2
+def sampled(nth: int, operation: str, turn: int, *, both: bool) -> Iterator[Strike]:
+    """One kind of each sort, or of either, another one each turn. An idle connection that breaks is taken for one that was
+    closed since, and a read goes by another one: only when that breaks, too, anybody is told."""
+    sorts = [kinds for kinds in (undone(operation), done(operation)) if kinds]
+    for kinds in sorts if both else [sorts[nth % len(sorts)]]:
+        kind = kinds[(nth + turn) % len(kinds)]
+        yield kind, 2 if kind is Kind.RESET and operation in READS else 1 + (nth // len(kinds) + turn) % 2
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,15 @@ def in_the_end(flow: Flow, site: Wired) -> tuple[Seen, Seen]:
     return seen, after.seen()
 
 
-def each_call_fails(wires: Wires, name: str, turn: int = 0, *, step: int = 1) -> int:
-    """Every call of a flow, or each of so many, the flow begun anew each time; how often that was. Turns have other kinds."""
+def each_call_fails(wires: Wires, name: str, turn: int = 0, *, step: int = 1, both: bool = False) -> int:
+    """Every call of a flow, or each of so many, the flow begun anew each time; how often that was. Turns have other kinds, and
+    ``both`` is for writes: nothing done, and done without an answer."""
     flow = FLOWS[name]
     world = prepared(flow)
     clean = as_it_should_be(wires, flow, world)
     runs = 0
     for nth, operation in [*enumerate(clean.calls, 1)][::step]:
-        for kind, times in sampled(nth, operation, turn):
+        for kind, times in sampled(nth, operation, turn, both=both):
             site, fault = begun(wires, flow, world), Fault(kind, nth=nth, times=times)
             try:
                 fails(site, flow, clean, fault)

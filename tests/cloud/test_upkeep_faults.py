@@ -15,7 +15,7 @@ from tests.emulator import Emulator
 @pytest.mark.parametrize("name", FLOWS)
 def test_any_call_fails(emulator: Emulator, name: str) -> None:
     with wires(emulator) as wired:
-        print(name, each_call_fails(wired, name, 1))
+        print(name, each_call_fails(wired, name, 1, both=True))
 
 
 @pytest.mark.parametrize("kind", [Kind.SLOW_DOWN, Kind.DONE_THEN_500], ids=lambda kind: kind.name)

@@ -27,6 +27,10 @@ from tests.interleavings.stage import Crash, Scenario, Scene, Stage
 LONGEST = 600
 """Steps of one order at most; one that takes more is a failure: somebody goes in circles."""
 
+AT_RANDOM = 5
+"""Of a scenario that is not walked to the end, one order is drawn at random for so many in order: it may be far from them, and
+is often one that was had before."""
+
 ENOUGH = 50
 """Failures of a scenario after which it is not walked on; the shortest is shown."""
 
@@ -83,8 +87,8 @@ class Report:
 
 
 def walk(scenario: Scenario, program: Program = REAL, most: int | None = None, seed: int = 1) -> Report:
-    """Walk one scenario or variant: all its traces, or, if that takes more than ``most`` runs, so many in order and half
-    as many drawn at random."""
+    """Walk one scenario or variant: all its traces, or, if that takes more than ``most`` runs, so many in order and some
+    drawn at random."""
     most = scenario.most if most is None else min(most, scenario.most)
     stage, report = Stage(scenario, program), Report(scenario.name, variants=1)
     began = time.perf_counter()
@@ -92,7 +96,7 @@ def walk(scenario: Scenario, program: Program = REAL, most: int | None = None, s
     known: set[int] = set()
     if not _walk_in_order(stage, explorer, known, report, most) and report.failures < ENOUGH:
         report.bounded = 1
-        for found in wander(stage.scene, random.Random(seed), most // 2, LONGEST):
+        for found in wander(stage.scene, random.Random(seed), most // AT_RANDOM, LONGEST):
             _judge(stage, found, known, report)
     report.traces, report.redundant, report.ends = len(known), explorer.redundant, stage.ends
     report.seconds = time.perf_counter() - began

@@ -31,6 +31,9 @@ AT_RANDOM = 5
 """Of a scenario that is not walked to the end, one order is drawn at random for so many in order: it may be far from them, and
 is often one that was had before."""
 
+MANY = 100
+"""Traces after which what they left is cleared away."""
+
 ENOUGH = 50
 """Failures of a scenario after which it is not walked on; the shortest is shown."""
 
@@ -159,7 +162,8 @@ def units(names: Iterable[str]) -> Iterator[tuple[str, Crash | None]]:
 def _work(unit: tuple[str, Crash | None], most: int | None) -> Report:
     name, crash = unit
     report = walk(replace(by_name()[name], crash=crash), most=most)
-    gc.collect()
+    if report.traces >= MANY:
+        gc.collect()
     return report
 
 

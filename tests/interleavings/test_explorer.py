@@ -239,6 +239,9 @@ def test_what_is_not_the_same_again_is_noticed() -> None:
 
 
 class TestLeanTable(TableContract):
+    threads = 1
+    """Callers of the explorer take turns; a table without locks is what makes millions of steps cheap."""
+
     @pytest.fixture
     def table(self) -> Table:
         return LeanTable({}, validates=True)

@@ -49,6 +49,9 @@ RELAY_DOMAIN = "relay.slipway.test"
 NOTED = {"removed", "condemned", "untagged", "restorable"}
 """Partitions of notes whose keys begin with a time."""
 
+TIMES = {"cleared_at", "condemned_at", "removed_at"}
+"""What in records is the time of something done."""
+
 SETTINGS = {"SparseManifests": "all", "RequestLog": "all", "RelayDomain": RELAY_DOMAIN}
 
 
@@ -244,7 +247,7 @@ class Cloud:
         moved. Nobody may be at work meanwhile."""
         seconds, table = int(3600 * hours), self.table()
         for item in self.items(""):
-            aged = {name: value - seconds if name in {"condemned_at", "removed_at"} else value for name, value in item.items()}
+            aged = {name: value - seconds if name in TIMES else value for name, value in item.items()}
             partition, sort = str(item["partition"]), str(item["sort"])
             if partition in NOTED:
                 at, _, rest = sort.partition("/")

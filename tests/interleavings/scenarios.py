@@ -130,7 +130,7 @@ def _of_blobs() -> Iterator[Family]:
             "drop": do.drop(APP),
         },
         [IMAGE],
-        most=2_300,
+        most=3_600,
         fours=("head", "delete", "collect", "mount", "upload", "elsewhere"),
     )
     yield Family(

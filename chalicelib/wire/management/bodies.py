@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from threading import Lock
 from typing import NoReturn
 
 import msgspec
@@ -21,6 +22,9 @@ JSON = "application/json"
 _AT = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`\Z")
 _FIELD = re.compile(r"field `(.*)`\Z", re.DOTALL)
 _LONGEST = 200
+
+_DECODERS: dict[type[Struct], msgspec.json.Decoder[Struct]] = {}
+_FINDING_OUT = Lock()
 
 
 class Input(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -45,7 +49,7 @@ def decoded(request: Request, kind: type[Struct], *, may_be_empty: bool) -> Stru
         raise RequestInvalid(f"the body has more than {MAX_BODY} bytes")
     content = b"{}" if may_be_empty and not request.body.strip() else request.body
     try:
-        body = msgspec.json.decode(content, type=kind)
+        body = _decoder(kind).decode(content)
         # No field counts twice: who reads the body on its way here may have looked at the other one.
         json.loads(content, object_pairs_hook=_without_duplicates)
     except msgspec.ValidationError as error:
@@ -81,6 +85,16 @@ def _is_shown(name: str, value: object) -> bool:
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _decoder(kind: type[Struct]) -> msgspec.json.Decoder[Struct]:
+    """What msgspec knows of a class it finds out when it first decodes one, and a thread that decodes another meanwhile reads
+    what is half there: the process dies of it. So only one finds out, and nobody decodes before."""
+    found = _DECODERS.get(kind)
+    if found is None:
+        with _FINDING_OUT:
+            found = _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
+    return found
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from msgspec import Struct
@@ -10,6 +12,7 @@ from msgspec import Struct
 from chalicelib.wire.http import Response
 from chalicelib.wire.management.bodies import Input
 from chalicelib.wire.management.routes import ROUTES, Route
+from tests.conformance.registry_process import REPOSITORY_ROOT
 from tests.wire.management.asking import House
 from tests.wire.management.test_paging import NAMES
 
@@ -117,3 +120,10 @@ def test_every_body_refuses_what_it_does_not_declare() -> None:
         return issubclass(kind, Input) and kind.__struct_config__.forbid_unknown_fields
 
     assert all(parts(row.body) for row in ROUTES if row.body)
+
+
+def test_the_first_bodies_of_a_kind_may_come_at_once() -> None:
+    """In a process of its own: msgspec, asked by two threads, ended it."""
+    command = [sys.executable, "-m", "tests.wire.management.first_bodies"]
+    done = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, b"all were read\n"), done.stderr.decode()

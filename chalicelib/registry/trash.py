@@ -30,7 +30,7 @@ from chalicelib.registry.images import Images
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Reference, RepositoryName, Tag
 from chalicelib.registry.needs import is_restorable
-from chalicelib.registry.pages import filled
+from chalicelib.registry.pages import every, filled
 from chalicelib.registry.ports import (
     Attributes,
     BlobMissing,
@@ -180,7 +180,7 @@ class Trash:
 
     def _went_along(self, repository: str, digest: Digest) -> Sequence[Item]:
         """The tags that the manifest's own record in the trash had no room for."""
-        rows = self._table.query(contents(repository), prefix="removed/tag/")
+        rows = every(self._table, contents(repository), prefix="removed/tag/")
         return [row for row in rows if _goes_along(row, digest)]
 
     def _find(self, repository: str, digest: Digest) -> tuple[Manifest, Attributes | None]:

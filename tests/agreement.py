@@ -67,7 +67,7 @@ def sweep(surface: Surface) -> None:
     """What the schedules do beside the collector."""
     surface.registry.uploads.sweep(1000)
     surface.registry.pushes.sweep(1000)
-    Leftovers(surface.table, surface.store, surface.clock, surface.multipart).sweep()
+    Leftovers(surface.table, surface.store, surface.clock, surface.multipart).sweep(Counts())
 
 
 def collect(surface: Surface) -> Mapping[str, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chalicelib.registry.upkeep.leftovers import Leftovers
+
 
 @dataclass
 class Counts:
@@ -32,3 +34,10 @@ class Run(Counts):
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+
+
+def swept(leftovers: Leftovers) -> int:
+    """Sweep the store; how many objects and unfinished uploads of parts went."""
+    counts = Counts()
+    leftovers.sweep(counts)
+    return counts.counted.get("objects", 0)

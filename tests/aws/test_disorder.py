@@ -15,6 +15,7 @@ from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.records import blob_key, text
 from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.registry.upload_records import LIFETIME, Chunk, Ticket, Upload
+from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_multipart import MemoryMultipart
@@ -113,13 +114,13 @@ class World:
         seconds = (3600, LIFETIME // 2, LIFETIME, GRACE + 60)[(u + c) % 4]
         self.clock.advance(seconds)
         if seconds > 3600:
-            self.leftovers.sweep()
+            self.leftovers.sweep(Counts())
 
     def sweeps(self, u: int, c: int) -> None:
         if c % 2:
             self.surface.registry.uploads.sweep(u + 1)
         else:
-            self.leftovers.sweep()
+            self.leftovers.sweep(Counts())
 
     # ------------------------------------------------------------------------------------------------------ what must hold
 
@@ -158,7 +159,7 @@ def test_in_any_order(happenings: list[tuple[Callable[[World, int, int], None], 
         world.right()
     world.clock.advance(2 * GRACE)
     world.surface.registry.uploads.sweep(1000)
-    world.leftovers.sweep()
+    world.leftovers.sweep(Counts())
     named = world.right()
     assert {stored.key for stored in world.store.list("")} == named
     assert list(world.multipart.unfinished("data/")) == []

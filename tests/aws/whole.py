@@ -43,6 +43,7 @@ from infra.relay.settings import Pace
 from tests.cloud.client import Client
 from tests.cloud.s3_front import S3Front
 from tests.conformance.registry_process import RunningRegistry
+from tests.counts import Counts
 from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
 from tests.memory_table import MemoryTable
@@ -220,7 +221,7 @@ def sweep(table: Table, store: BlobStore, multipart: Multipart | None) -> None:
     registry = registry_on(table, store, later, multipart=multipart)
     registry.uploads.sweep(1000)
     registry.pushes.sweep(1000)
-    Leftovers(table, store, later, multipart).sweep()
+    Leftovers(table, store, later, multipart).sweep(Counts())
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from chalicelib.registry.manifests import Manifest
 from chalicelib.registry.names import Digest, RepositoryName, Tag
 from chalicelib.registry.ports import Piece
 from chalicelib.registry.upload_records import Ticket
-from tests.interleavings.process import DROP, KEEP, PRESENT, REMOVE, STORE, UNLINK, UNTAG, Process, Unhurried
+from tests.counts import Counts
+from tests.interleavings.process import DROP, KEEP, PRESENT, REMOVE, STORE, UNLINK, UNTAG, Process
 from tests.interleavings.worlds import APP, direct_object
 
 Act: TypeAlias = Callable[[Process], None]
@@ -206,11 +207,11 @@ def drop(name: RepositoryName = APP) -> Act:
 
 
 def collect(process: Process) -> None:
-    process.garbage.collect(Unhurried())
+    process.garbage.collect(Counts())
 
 
 def sweep_store(process: Process) -> None:
-    process.leftovers.sweep()
+    process.leftovers.sweep(Counts())
 
 
 def sweep_uploads(process: Process) -> None:

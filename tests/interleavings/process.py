@@ -25,6 +25,7 @@ from chalicelib.registry.upkeep.expiry import Expiry
 from chalicelib.registry.upkeep.garbage import Garbage
 from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.uploads import Uploads
+from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 
 
@@ -123,16 +124,6 @@ class cached_property(Generic[Built]):  # noqa: N801 (a decorator)
         return built
 
 
-class Unhurried:
-    """A Pace that lets everything be done."""
-
-    def count(self, what: str, number: int = 1) -> None:
-        """Nobody counts."""
-
-    def checkpoint(self, cursor: str | None = None) -> None:
-        """Nobody stops it."""
-
-
 class Process:
     """What a request or a job of the registry works with."""
 
@@ -213,8 +204,8 @@ class Process:
         """All that runs by schedule, once."""
         self.uploads.sweep(1_000)
         self.pushes.sweep(1_000)
-        self.leftovers.sweep()
-        self.garbage.collect(Unhurried())
+        self.leftovers.sweep(Counts())
+        self.garbage.collect(Counts())
 
     def seconds(self) -> int:
         return seconds(self.clock)

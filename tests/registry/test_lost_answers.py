@@ -12,6 +12,7 @@ from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.ports import Conflict, Delete, Put, Stored, Update, Write
 from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.registry.upload_records import new_identifier
+from tests.counts import Counts
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_multipart import MemoryMultipart
@@ -161,7 +162,7 @@ def test_what_is_adopted_while_the_sweep_looks_stays_however_often_it_is_told_of
     surface.clock.advance(GRACE + 60)
     leftovers = RacingLeftovers(surface.table, surface.store, surface.clock, surface.multipart)
     leftovers.meanwhile = lambda: adoption(surface).adopt(key)
-    leftovers.sweep()
+    leftovers.sweep(Counts())
     for _ in range(2):
         blob = adoption(surface).adopt(key)
         assert blob is not None

@@ -39,7 +39,7 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.upkeep.leftovers import Leftovers
 from chalicelib.registry.uploads import Uploads
-from tests.counts import Counts
+from tests.counts import Counts, swept
 from tests.soak.ahead import Ahead, garbage
 
 DAY = 24 * 3600
@@ -61,24 +61,24 @@ def collected() -> Counter[str]:
     while quiet < 3:
         number += 1
         clock = Ahead(number * DAYS * DAY)
-        swept = _swept(clock) if number * DAYS <= SWEEPS else 0
+        dropped = _dropped(clock) if number * DAYS <= SWEEPS else 0
         counts = Counts()
         garbage(clock).collect(counts)
         found.update(counts.counted)
-        found["swept"] += swept
-        quiet = 0 if swept or counts.counted else quiet + 1
+        found["swept"] += dropped
+        quiet = 0 if dropped or counts.counted else quiet + 1
         if number > 50:
             raise AssertionError(f"collecting goes on for ever: {counts.counted}")
     return found
 
 
-def _swept(clock: Ahead) -> int:
+def _dropped(clock: Ahead) -> int:
     """What the schedules do."""
     table, store, parts = wiring.table(), wiring.blob_store(), wiring.registry()
     uploads = Uploads(table, store, parts.blobs, clock, multipart=wiring.multipart())
     pushes = Pushes(table, store, parts.repositories, parts.events, clock)
     dropped = uploads.sweep(LIMIT) + pushes.sweep(LIMIT)
-    return dropped + Leftovers(table, store, clock, wiring.multipart()).sweep()
+    return dropped + swept(Leftovers(table, store, clock, wiring.multipart()))
 
 
 # ------------------------------------------------------------------------------------------------------------- what is there

@@ -20,7 +20,7 @@ class Hashed:
     digests: frozenset[Digest]
 
 
-def hashed(store: BlobStore, key: str, algorithms: Iterable[str], go_on: Callable[[], object]) -> Hashed:
+def hashed(store: BlobStore, key: str, algorithms: Iterable[str], go_on: Callable[[], None]) -> Hashed:
     """Read an object whole; ``go_on`` is called now and then, and may raise what ends that. Raises BlobMissing."""
     hashes = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
     size = 0

@@ -47,23 +47,8 @@ GRACE = LIFETIME + 3600
 WINDOW = 3 * 24 * 3600
 """Seconds back from there that are looked at: a daily sweep may fail twice."""
 
-
 _PIECE = re.compile(rf"{DATA}([0-9a-f]{{32}})/.*", re.ASCII)
 _MANIFEST = re.compile(rf"{MANIFESTS}([^/]+)/(sha256:[0-9a-f]{{64}}|sha512:[0-9a-f]{{128}})/.*", re.ASCII)
-
-
-def _pass_on() -> None:
-    """What happens while bytes are read if nothing else is to."""
-
-
-class _Alone:
-    """A pace that nobody sets."""
-
-    def count(self, what: str, number: int = 1) -> None:
-        """Nobody asks."""
-
-    def checkpoint(self, cursor: str | None = None) -> None:
-        """Goes on."""
 
 
 class Leftovers:
@@ -76,16 +61,14 @@ class Leftovers:
         self._multipart = multipart
         self._records = UploadRecords(table, clock)
 
-    def sweep(self, pace: Pace | None = None, after: str = "") -> int:
-        """Drop what is left over; how many objects and unfinished multipart uploads that were. Cursors are the keys that were
-        looked at: one that was ended goes on ``after`` the last. Raises what ``pace`` raises."""
-        pace, dropped = pace or _Alone(), 0
+    def sweep(self, pace: Pace, after: str = "") -> None:
+        """Drop what is left over, objects and unfinished multipart uploads. Cursors are the keys that were looked at: one that
+        was ended goes on ``after`` the last. Raises what ``pace`` raises."""
         for stored in self._candidates(after):
             if self._is_of_late(stored) and self.drop(stored, pace.checkpoint):
                 pace.count("objects")
-                dropped += 1
             pace.checkpoint(stored.key)
-        return dropped + self._abort_parts(pace)
+        self._abort_parts(pace)
 
     def _candidates(self, after: str) -> Iterator[Stored]:
         """What may have been begun within the window, in order of key."""
@@ -104,7 +87,7 @@ class Leftovers:
     def _latest(self) -> int:
         return seconds(self._clock) - GRACE
 
-    def drop(self, stored: Stored, go_on: Callable[[], object] = _pass_on) -> bool:
+    def drop(self, stored: Stored, go_on: Callable[[], None]) -> bool:
         """Drop one object of any place if it is left over; False if it stays. ``go_on`` is called now and then while its bytes
         are read, where that is needed, and may raise what ends that."""
         key, is_old = stored.key, stored.modified.timestamp() <= self._latest()
@@ -118,7 +101,7 @@ class Leftovers:
             return False
         return self._delete(key)
 
-    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
+    def _drop_piece(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
         """The upload's record says whose bytes a piece is, for as long as it is kept after the upload ended. That there is none
         proves nothing, however young the upload is: a clock that was days ahead for a minute had the table drop it."""
         record = self._records.read(upload)
@@ -128,7 +111,7 @@ class Leftovers:
             return self._drop_forgotten(key, upload, go_on)
         return self._drop_unclaimed(key, upload, None)
 
-    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], object]) -> bool:
+    def _drop_forgotten(self, key: str, upload: str, go_on: Callable[[], None]) -> bool:
         try:
             digests = hashed(self._store, key, ALGORITHMS, go_on).digests
         except BlobMissing:
@@ -188,10 +171,10 @@ class Leftovers:
         removed = self._table.get(removed_manifest_key(repository, digest)) or {}
         return key in {content.get("key"), removed.get("key")}
 
-    def _abort_parts(self, pace: Pace) -> int:
+    def _abort_parts(self, pace: Pace) -> None:
         if self._multipart is None:
-            return 0
-        latest, aborted = self._clock.now() - timedelta(seconds=GRACE), 0
+            return
+        latest = self._clock.now() - timedelta(seconds=GRACE)
         for key, identifier, begun in list(self._multipart.unfinished(DATA)):
             pace.checkpoint()
             upload = key.split("/")[1]
@@ -199,8 +182,6 @@ class Leftovers:
             if begun <= latest and not _goes_on(record, identifier):
                 self._multipart.abort(key, identifier)
                 pace.count("objects")
-                aborted += 1
-        return aborted
 
 
 def _upload_of(key: str) -> str:

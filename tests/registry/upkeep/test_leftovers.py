@@ -12,6 +12,7 @@ from chalicelib.registry.ports import Delete, Exists
 from chalicelib.registry.records import upload_key
 from chalicelib.registry.upkeep.leftovers import GRACE, WINDOW, Leftovers
 from chalicelib.registry.upload_records import LIFETIME, Upload, piece_key
+from tests.counts import swept
 from tests.surface import Surface
 
 NAME = RepositoryName.parse("admin/app")
@@ -91,13 +92,13 @@ def test_what_was_left_goes_when_nobody_can_take_it_any_more(
     surface.push_image("admin/kept", "latest", b"kept")
     key = leave(surface)
     others = [other for other in keys(surface) if other != key]
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
     surface.clock.advance(LIFETIME)
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
     surface.clock.advance(GRACE)
-    assert leftovers.sweep() == 1
+    assert swept(leftovers) == 1
     assert keys(surface) == others
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
 
 
 def test_what_counts_stays(surface: Surface, leftovers: Leftovers) -> None:
@@ -113,7 +114,7 @@ def test_what_counts_stays(surface: Surface, leftovers: Leftovers) -> None:
     before = keys(surface)
     for _ in range(6):
         surface.clock.advance(20 * 3600)
-        assert leftovers.sweep() == 0
+        assert swept(leftovers) == 0
     assert keys(surface) == before
 
 
@@ -121,11 +122,11 @@ def test_an_upload_that_goes_on_for_days_is_left_alone(surface: Surface, leftove
     upload = surface.registry.uploads.append(begin(surface).ticket, b"one ", None)
     for _ in range(3):
         surface.clock.advance(LIFETIME - 60)
-        assert leftovers.sweep() == 0
+        assert swept(leftovers) == 0
         upload = surface.registry.uploads.append(upload.ticket, b"more ", None)
     blob = surface.registry.uploads.finish(upload.ticket, Digest.of(b"one more more more "))
     assert keys(surface) == [blob.key]
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
 
 
 def test_a_record_that_a_wrong_clock_dropped_proves_nothing(surface: Surface, leftovers: Leftovers) -> None:
@@ -134,14 +135,14 @@ def test_a_record_that_a_wrong_clock_dropped_proves_nothing(surface: Surface, le
     [there] = keys(surface)
     surface.clock.advance(GRACE + 60)
     surface.table.write(Delete(upload_key(there.split("/")[1]), Exists()))
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
     assert keys(surface) == [there]
 
 
 def test_what_was_swept_is_not_adopted_later(surface: Surface, leftovers: Leftovers) -> None:
     key = unadopted(surface)
     surface.clock.advance(GRACE + 60)
-    assert leftovers.sweep() == 1
+    assert swept(leftovers) == 1
     surface.store.put(key, b"direct")
     adoption = Adoption(surface.store, surface.registry.blobs, surface.registry.repositories, surface.clock)
     assert adoption.adopt(key) is None
@@ -152,5 +153,5 @@ def test_only_days_are_looked_at(surface: Surface, leftovers: Leftovers) -> None
     """So that the cost follows what was pushed lately."""
     key = stray(surface)
     surface.clock.advance(GRACE + WINDOW + 60)
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
     assert keys(surface) == [key]

@@ -12,6 +12,7 @@ import pytest
 from chalicelib.registry.names import Digest, RepositoryName
 from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
 from chalicelib.wire.http import Response
+from tests.counts import swept
 from tests.frozen_clock import FrozenClock
 from tests.memory_blobs import MemoryBlobs
 from tests.memory_multipart import MemoryMultipart
@@ -326,9 +327,9 @@ def test_parts_of_a_relay_that_never_came_back_are_swept(surface: Surface) -> No
     location = begin(surface)
     send(surface, location, begun(surface, location), CONTENT)
     leftovers = Leftovers(surface.table, surface.store, surface.clock, surface.multipart)
-    assert leftovers.sweep() == 0
+    assert swept(leftovers) == 0
     surface.clock.advance(GRACE + 60)
     surface.registry.uploads.sweep(10)
-    leftovers.sweep()
+    swept(leftovers)
     assert list(parts_of(surface).unfinished("")) == []
     assert keys(surface) == []

@@ -217,12 +217,12 @@ class Repositories:
 
         return retried(write)
 
-    def delete(self, name: RepositoryName, version: int | None = None) -> Repository:
+    def delete(self, name: RepositoryName, version: int | None = None) -> None:
         """Take a repository away, at once and with everything in it; what it held is garbage (``garbage.py``).
 
         Raises NameUnknown, VersionMismatch, Busy."""
 
-        def write() -> Repository:
+        def write() -> None:
             repository = self.get(name)
             if version not in {None, repository.version}:
                 raise VersionMismatch
@@ -235,11 +235,9 @@ class Repositories:
                     Put(removed_key(seconds(self._clock), repository.id), {"name": str(name)}),
                 ]
             )
-            return repository
 
-        repository = retried(write)
+        retried(write)
         self.forget(name)
-        return repository
 
     def page(self, after: str, limit: int) -> Sequence[RepositoryName]:
         """Up to ``limit`` names beyond ``after`` ("" for the first), in order."""

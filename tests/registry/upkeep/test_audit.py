@@ -465,8 +465,8 @@ def remove(surface: Surface) -> None:
     surface.registry.removals.delete(APP, MANIFEST, ADMIN)
 
 
-def remove_all(surface: Surface) -> object:
-    return surface.registry.repositories.delete(APP)
+def remove_all(surface: Surface) -> None:
+    surface.registry.repositories.delete(APP)
 
 
 def clean_up(surface: Surface) -> None:

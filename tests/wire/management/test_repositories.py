@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from chalicelib.registry.records import contents
 from chalicelib.wire.http import Response
+from tests.agreement import collect
 from tests.surface import PASSWORD, Surface, code
 from tests.wire.management.asking import APP, House
 
@@ -203,6 +205,17 @@ def test_changed_and_deleted_by_its_admins(house: House) -> None:
     house.expect(204, "DELETE", APP, by="olga")
     assert house.refused("GET", APP, by="olga") == MISSING
     assert [(event["actor"], event["object"]) for event in house.events("REPOSITORY_DELETE")] == [("olga", "acme/team/app")]
+
+
+def test_a_deletion_is_not_written_into_what_it_deleted(house: House) -> None:
+    """A collector that came in between would leave it for good."""
+    collect(house.surface)
+    partition = contents(house.app.id)
+    house.expect(204, "DELETE", APP, by="olga")
+    told = [item.key.sort for item in house.surface.table.query(partition, prefix="event/")]
+    assert len(told) == 1, "only that a team was granted something"
+    collect(house.surface)
+    assert not house.surface.table.query(partition)
 
 
 # ---------------------------------------------------------------------------------------------------- what an account may

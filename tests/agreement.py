@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from chalicelib.registry.condemned import Bytes, Link, Listed, Thing, note_key
+from chalicelib.registry.configuration import Configuration
 from chalicelib.registry.keys import MARK
 from chalicelib.registry.manifests import Manifest, read_manifest
 from chalicelib.registry.names import Digest, Tag
-from chalicelib.registry.ports import EXPIRES, Attributes, Item, Key
+from chalicelib.registry.ports import EXPIRES, Attributes, BlobStore, Clock, Item, Key, Table
 from chalicelib.registry.records import (
     CONDEMNED_AT,
     CONDEMNED_PARTITION,
@@ -45,6 +47,7 @@ from chalicelib.registry.records import (
 )
 from chalicelib.registry.times import seconds
 from chalicelib.registry.upkeep.leftovers import Leftovers
+from chalicelib.wire.distribution.call import Registry
 from tests.counts import Counts
 from tests.surface import Surface
 
@@ -86,17 +89,32 @@ def settle(surface: Surface, days: int = LONG_ENOUGH) -> None:
     collect(surface)
 
 
-def live_state(surface: Surface) -> State:
+class Kept(Protocol):
+    """A registry with what it keeps: a Surface, or one that runs elsewhere."""
+
+    @property
+    def table(self) -> Table: ...
+    @property
+    def store(self) -> BlobStore: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def configuration(self) -> Configuration: ...
+    @property
+    def registry(self) -> Registry: ...
+
+
+def live_state(kept: Kept) -> State:
     """Everything as it is now."""
     items: dict[Key, Attributes] = {}
     cursor: str | None = None
     while True:
-        walked = surface.table.walk(cursor, 1000)
+        walked = kept.table.walk(cursor, 1000)
         items.update((item.key, item.attributes) for item in walked.items)
         if (cursor := walked.cursor) is None:
             break
-    objects = frozenset(stored.key for stored in surface.store.list(""))
-    return State(items, objects, seconds(surface.clock), surface)
+    objects = frozenset(stored.key for stored in kept.store.list(""))
+    return State(items, objects, seconds(kept.clock), kept)
 
 
 def assert_agreement(surface: Surface) -> None:
@@ -118,7 +136,7 @@ class State:
     items: Mapping[Key, Attributes]
     objects: frozenset[str]
     now: int
-    surface: Surface
+    kept: Kept
 
     # ---------------------------------------------------------------------------------------------------- at any moment
 
@@ -209,7 +227,7 @@ class State:
         at = number(record, CONDEMNED_AT)
         notes = [note_key(at, thing)]
         if isinstance(thing, Listed):
-            if not self.surface.configuration.read().untagged_days:
+            if not self.kept.configuration.read().untagged_days:
                 return  # nobody waits for it
             notes.append(untagged_key(at, thing.repository, thing.digest))
         if not any(key in self.items for key in notes):
@@ -252,7 +270,7 @@ class State:
         content = self.items.get(content_key(repository, digest))
         if content is None or ("key" in content and content["key"] not in self.objects):
             return None
-        stored = self.surface.registry.images.stored(content)
+        stored = self.kept.registry.images.stored(content)
         return read_manifest(stored, text(self.items[manifest_key(repository, digest)], "media_type"), digest)
 
     # ------------------------------------------------------------------------------------------------ when all is settled

@@ -17,6 +17,7 @@ condition that the word still stands: job_runner.py.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,6 +75,8 @@ _DELETES = 100
 
 _LOOKED_AT = 100
 """Jobs that are read at once to find some of them."""
+
+logger = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{23}", re.ASCII)
 
@@ -281,10 +284,17 @@ class Jobs:
         return self._table.query(JOBS_PARTITION, after=after, limit=limit, backward=True)
 
     def of(self, entries: Sequence[Item]) -> Sequence[Job]:
-        """The jobs of these entries of the list, in their order; one deleted meanwhile is left out."""
+        """The jobs of these entries of the list, in their order; one deleted meanwhile is left out, as is a record that nobody
+        here wrote: it keeps no other job from being told of."""
         found = self._table.batch_get([job_key(item.key.sort) for item in entries]) if entries else {}
         keys = ((item.key.sort, job_key(item.key.sort)) for item in entries)
-        return [job_of(identifier, found[key]) for identifier, key in keys if key in found]
+        jobs = []
+        for identifier, key in keys:
+            try:
+                jobs += [job_of(identifier, found[key])] if key in found else []
+            except Malformed as error:
+                logger.error("the record of the job %s says no %s", identifier, error)  # noqa: TRY400  # no traceback needed
+        return jobs
 
     def cancel(self, identifier: str) -> Job:
         """End a job that is waiting, or have a running one end at its next checkpoint. Raises JobUnknown, JobEnded, Busy."""

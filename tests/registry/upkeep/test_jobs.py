@@ -7,6 +7,8 @@ import random
 import pytest
 
 from chalicelib.registry.errors import JobEnded, JobKindUnknown, JobParametersInvalid, JobUnderWay, JobUnknown
+from chalicelib.registry.ports import Attributes, Put
+from chalicelib.registry.records import job_key
 from chalicelib.registry.upkeep.jobs import CANCELLED, DONE, WAITING, Run
 from tests.memory_table import ConflictingTable, MemoryTable
 from tests.registry.test_lost_answers import LosingTable
@@ -119,6 +121,23 @@ def test_pages_are_newest_first_and_whole() -> None:
         assert pages(limit, kind="other", status=CANCELLED) == [job for job in newest_first[1::2] if job in newest_first[4::5]]
         assert pages(limit, status=WAITING) == []
     assert not works.jobs.page("", 0)
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"status": 7}, {"parameters": "none"}])
+def test_a_record_that_cannot_be_read_keeps_no_other_job_from_being_told_of(
+    spoilt: Attributes, caplog: pytest.LogCaptureFixture
+) -> None:
+    works = Works(seconds=0)
+    made = []
+    for _ in range(3):
+        works.clock.advance(1)
+        made.append(works.create("steps"))
+        works.tick()
+    newest, middle, oldest = (job.id for job in reversed(made))
+    record = works.table.get(job_key(middle)) or {}
+    works.table.write(Put(job_key(middle), {**record, **spoilt} if spoilt else {}))
+    assert [job.id for job in works.jobs.page("", 2)] == [newest, oldest]
+    assert middle in caplog.text
 
 
 def test_to_look_for_a_few_among_many_takes_few_calls() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from chalicelib.registry.errors import JobUnknown
 from chalicelib.registry.names import Digest
+from chalicelib.registry.ports import Put
+from chalicelib.registry.records import job_key
 from chalicelib.registry.upkeep import work
 from chalicelib.registry.upkeep.jobs import DONE, Jobs, Run, Stopped
 from chalicelib.registry.upkeep.leftovers import GRACE, Leftovers
@@ -108,6 +110,14 @@ def test_one_that_an_administrator_deletes_meanwhile_is_no_failure() -> None:
     for works, *outcomes in interleaved(lambda: history([1] * 3), lambda works: works.table, trim_all, delete_all):
         assert outcomes == ["", ""]
         assert left(works) == []
+
+
+def test_one_that_cannot_be_read_keeps_no_other_from_being_forgotten() -> None:
+    works = history([1] * 3)
+    unreadable = works.jobs.page("", 10, status=DONE)[1]
+    works.table.write(Put(job_key(unreadable.id), {}))
+    trim(works, Steps(days=30, keep=1))
+    assert left(works) == [1]
 
 
 def test_more_jobs_than_one_stretch_holds() -> None:

@@ -19,8 +19,8 @@ from tests.auditing import audit
 from tests.aws.upkeep_flows import FLOWS, Upkeep, attempted, prepared
 from tests.aws.wired import Wired, Wires, brought
 from tests.cloud.client import expected, sent
-from tests.cloud.dynamo_front import TRANSACTION
 from tests.cloud.faults import Fault, Kind
+from tests.cloud.json_front import TRANSACTION
 from tests.life_cycle.test_faults import REFUSED, SETTLED, assert_told
 from tests.life_cycle.world import Flow, Seen, World
 

@@ -27,8 +27,8 @@ from chalicelib.registry.ports import MAX_TRANSACTION, Attributes, Delete, Item,
 from infra.local.front import serving
 from infra.local.signing import Signer
 from tests.aws.whole import RunningClock
-from tests.cloud.dynamo_front import DynamoFront
 from tests.cloud.faults import Fault
+from tests.cloud.json_front import JsonFront
 from tests.cloud.s3_front import S3Front
 from tests.emulator import TABLE, Emulator
 from tests.frozen_clock import FrozenClock
@@ -167,7 +167,7 @@ def wires(emulator: Emulator, *, repeats: int = 0) -> Iterator[Wires]:
         strict = S3Front(emulator.url, Signer(emulator.region, *credentials), faults=faults)
         stack.callback(strict.closing.set)
         at_s3 = stack.enter_context(serving(strict))
-        at_table = stack.enter_context(serving(DynamoFront(emulator.url, faults)))
+        at_table = stack.enter_context(serving(JsonFront(emulator.url, faults)))
         config = Config(
             s3={"addressing_style": "path"},
             retries={"mode": "standard", "total_max_attempts": 1 + repeats},

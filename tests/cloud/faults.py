@@ -1,4 +1,4 @@
-"""Faults of S3 and DynamoDB, to be put into a strict front: at the n-th call of a kind, at every call once, or at all of them.
+"""Faults of S3, DynamoDB and KMS, to be put into a strict front: at the n-th call of a kind, at every call once, or at all.
 
 front.faults.append(Fault(Kind.SLOW_DOWN, "UploadPart", nth=3))
 front.faults.append(Fault(Kind.RESET, once_each=True))  # whatever is called fails once
@@ -15,7 +15,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What goes wrong. S3 has its own names for most of it, DynamoDB others; what only one of them does says so."""
+    """What goes wrong. Each service has its own names for most of it; what only one of them does says so."""
 
     SLOW_DOWN = "503 SlowDown, or 400 ProvisionedThroughputExceededException; nothing done"
     THROTTLED = "DynamoDB: 400 ThrottlingException, nothing done"

@@ -1,4 +1,5 @@
-"""``make prove``: walks every scenario by two processes, and tells what was walked and what was found.
+"""``make prove``: walks every scenario by two processes, and tells what was walked and what was found; then the wrong programs,
+each of which has to be found out.
 
 python -m tests.interleavings.run                                   # all
 python -m tests.interleavings.run --only image/ --most 500          # some, and at most so many traces of each
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tests.interleavings.invariants import answered
+from tests.interleavings.mutants import Mutant, mutants
 from tests.interleavings.process import REAL, Program
 from tests.interleavings.scenarios import by_name, find
 from tests.interleavings.scheduler import Explorer, Outcome, Unrepeatable, Walk, wander
@@ -36,6 +38,9 @@ MANY = 100
 
 ENOUGH = 50
 """Failures of a scenario after which it is not walked on; the shortest is shown."""
+
+MOST_OF_MUTANTS = 300
+"""Orders of a scenario at most in which a wrong program has to be found out."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,40 @@ def prove(names: Sequence[str], most: int | None, tell: Callable[[str], object])
     return total, [report for report in reports.values() if report.failure is not None]
 
 
+# -------------------------------------------------------------------------------------------------------------- mutants
+
+
+def tried(mutant: Mutant, program: Program) -> Iterator[Report]:
+    """The mutant's scenarios, up to the first one that the ``program`` fails: the mutant's own, or the real one."""
+    for title in mutant.scenarios:
+        name, _, who = title.partition("~")
+        for variant in by_name()[name].variants():
+            if variant.crash is None if not who else variant.title.startswith(f"{title}~"):
+                report = walk(variant, program, most=MOST_OF_MUTANTS)
+                yield report
+                if report.failure is not None:
+                    return
+
+
+def is_found_out(mutant: Mutant) -> bool:
+    return any(report.failure is not None for report in tried(mutant, mutant.program))
+
+
+def _is_found_out(number: int) -> bool:
+    return is_found_out(list(mutants())[number])
+
+
+def survivors() -> list[str]:
+    """The mutants that no walk finds out."""
+    names = [mutant.name for mutant in mutants()]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map(_is_found_out, range(len(names)), chunksize=1)
+    return [name for name, is_found in zip(names, found, strict=True) if not is_found]
+
+
+# ----------------------------------------------------------------------------------------------------------------- told
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.interleavings.run", description=__doc__)
     parser.add_argument("--only", action="append", default=[], help="scenarios whose names begin so")
@@ -218,7 +257,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\n{total.traces:,} interleavings of {len(names):,} scenarios in {total.variants:,} variants, {total.bounded:,} of "
         f"them bounded; {total.redundant:,} begun in vain; {total.failures:,} violations; {total.seconds:.0f} s"
     )
-    return 1 if wrong else 0
+    missed = [] if chosen.only else _tell_of_mutants()
+    return 1 if wrong or missed else 0
+
+
+def _tell_of_mutants() -> list[str]:
+    began = time.perf_counter()
+    missed, all_of_them = survivors(), len(list(mutants()))
+    for name in missed:
+        print(f"NOT FOUND OUT: {name}")
+    seconds = time.perf_counter() - began
+    print(f"{all_of_them - len(missed)} of {all_of_them} mutants (wrong programs) found out; {seconds:.0f} s")
+    return missed
 
 
 if __name__ == "__main__":

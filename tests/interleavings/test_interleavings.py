@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.interleavings.mutants import Mutant, mutants
-from tests.interleavings.process import REAL, Program
-from tests.interleavings.run import Report, prove, shown, walk
+from tests.interleavings.process import REAL
+from tests.interleavings.run import is_found_out, prove, shown, tried, walk
 from tests.interleavings.scenarios import by_name, families
-from tests.interleavings.stage import Crash, Scenario
+from tests.interleavings.stage import Crash
 
 SOME = 4
 """Scenarios of each family."""
@@ -37,27 +36,13 @@ def test_no_order_of_some_callers_breaks_anything(family: str) -> None:
 
 @pytest.mark.parametrize("mutant", list(mutants()), ids=lambda mutant: mutant.name)
 def test_a_wrong_program_is_found_out(mutant: Mutant) -> None:
-    found = [report.failure for report in _reports(mutant, mutant.program) if report.failure is not None]
-    assert found
-    for report in _reports(mutant, REAL):
+    assert is_found_out(mutant)
+    for report in tried(mutant, REAL):
         assert report.failure is None, "the real one is right there"
 
 
-def _reports(mutant: Mutant, program: Program) -> Iterator[Report]:
-    """Of the mutant's scenarios, up to the first one that it fails."""
-    for scenario in _variants(mutant):
-        report = walk(scenario, program, most=300)
-        yield report
-        if report.failure is not None:
-            return
-
-
-def _variants(mutant: Mutant) -> Iterator[Scenario]:
-    for title in mutant.scenarios:
-        name, _, who = title.partition("~")
-        for variant in by_name()[name].variants():
-            if variant.crash is None if not who else variant.title.startswith(f"{title}~"):
-                yield variant
+def test_a_right_program_is_not_taken_for_a_wrong_one() -> None:
+    assert not is_found_out(replace(next(mutants()), program=REAL))
 
 
 def test_an_order_can_be_shown_step_by_step() -> None:

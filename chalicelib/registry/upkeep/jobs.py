@@ -287,13 +287,12 @@ class Jobs:
         """The jobs of these entries of the list, in their order; one deleted meanwhile is left out, as is a record that nobody
         here wrote: it keeps no other job from being told of."""
         found = self._table.batch_get([job_key(item.key.sort) for item in entries]) if entries else {}
-        keys = ((item.key.sort, job_key(item.key.sort)) for item in entries)
         jobs = []
-        for identifier, key in keys:
+        for identifier in (item.key.sort for item in entries if job_key(item.key.sort) in found):
             try:
-                jobs += [job_of(identifier, found[key])] if key in found else []
+                jobs.append(job_of(identifier, found[job_key(identifier)]))
             except Malformed as error:
-                logger.error("the record of the job %s says no %s", identifier, error)  # noqa: TRY400  # no traceback needed
+                logger.warning("the record of the job %s says no %s", identifier, error)
         return jobs
 
     def cancel(self, identifier: str) -> Job:

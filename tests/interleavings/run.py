@@ -202,20 +202,18 @@ def prove(names: Sequence[str], most: int | None, tell: Callable[[str], object])
 # -------------------------------------------------------------------------------------------------------------- mutants
 
 
-def tried(mutant: Mutant, program: Program) -> Iterator[Report]:
-    """The mutant's scenarios, up to the first one that the ``program`` fails: the mutant's own, or the real one."""
+def is_found_out(mutant: Mutant) -> bool:
+    """Does it fail one of its scenarios?"""
+    walked = (walk(scenario, mutant.program, most=MOST_OF_MUTANTS) for scenario in _finding_out(mutant))
+    return any(report.failure is not None for report in walked)
+
+
+def _finding_out(mutant: Mutant) -> Iterator[Scenario]:
     for title in mutant.scenarios:
         name, _, who = title.partition("~")
         for variant in by_name()[name].variants():
             if variant.crash is None if not who else variant.title.startswith(f"{title}~"):
-                report = walk(variant, program, most=MOST_OF_MUTANTS)
-                yield report
-                if report.failure is not None:
-                    return
-
-
-def is_found_out(mutant: Mutant) -> bool:
-    return any(report.failure is not None for report in tried(mutant, mutant.program))
+                yield variant
 
 
 def _is_found_out(number: int) -> bool:

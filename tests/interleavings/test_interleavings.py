@@ -9,7 +9,7 @@ import pytest
 
 from tests.interleavings.mutants import Mutant, mutants
 from tests.interleavings.process import REAL
-from tests.interleavings.run import is_found_out, prove, shown, tried, walk
+from tests.interleavings.run import is_found_out, prove, shown, walk
 from tests.interleavings.scenarios import by_name, families
 from tests.interleavings.stage import Crash
 
@@ -37,12 +37,7 @@ def test_no_order_of_some_callers_breaks_anything(family: str) -> None:
 @pytest.mark.parametrize("mutant", list(mutants()), ids=lambda mutant: mutant.name)
 def test_a_wrong_program_is_found_out(mutant: Mutant) -> None:
     assert is_found_out(mutant)
-    for report in tried(mutant, REAL):
-        assert report.failure is None, "the real one is right there"
-
-
-def test_a_right_program_is_not_taken_for_a_wrong_one() -> None:
-    assert not is_found_out(replace(next(mutants()), program=REAL))
+    assert not is_found_out(replace(mutant, program=REAL)), "the real one is right there"
 
 
 def test_an_order_can_be_shown_step_by_step() -> None:

@@ -24,12 +24,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import boto3
+from boto3.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".venv-ministack"
@@ -79,6 +81,23 @@ class Emulator:
         iam.put_user_policy(UserName=name, PolicyName="tests", PolicyDocument=json.dumps(policy))
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return replace(self, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
+
+    @contextmanager
+    def table(self) -> Iterator[str]:
+        """A new table of the layout that the adapter is for, until the block ends: its name."""
+        name = f"table-{uuid.uuid4()}"
+        with closing(Session().client("dynamodb", **self.client_arguments())) as dynamodb:
+            dynamodb.create_table(TableName=name, **TABLE)
+            try:
+                yield name
+            finally:
+                dynamodb.delete_table(TableName=name)
+
+    def keys(self) -> tuple[str, str]:
+        """The ids of a new key to sign with and of one to wrap with."""
+        with closing(Session().client("kms", **self.client_arguments())) as kms:
+            signing, wrapping = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY"), kms.create_key()
+        return signing["KeyMetadata"]["KeyId"], wrapping["KeyMetadata"]["KeyId"]
 
     def environment(self) -> dict[str, str]:
         """Environment variables that send any SDK of a child process here."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
 from tests.aws.counting import Counted, counting
-from tests.emulator import TABLE, Emulator
+from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
 from tests.surface import Surface
 
@@ -40,20 +39,13 @@ class CountedSurface:
 @contextmanager
 def counted_surface(emulator: Emulator) -> Iterator[CountedSurface]:
     """An instance with an empty table and bucket, and keys in KMS. Its clock is frozen at the present: links are checked."""
-    name = f"counted-{uuid.uuid4()}"
     clock = FrozenClock(datetime.now(UTC))
     with ExitStack() as stack:
-        uncounted = Session()
-        dynamodb, s3, kms = (
-            stack.enter_context(closing(uncounted.client(service, **emulator.client_arguments())))
-            for service in ("dynamodb", "s3", "kms")
-        )
-        dynamodb.create_table(TableName=name, **TABLE)
-        stack.callback(dynamodb.delete_table, TableName=name)
+        name = stack.enter_context(emulator.table())  # the bucket's, too
+        signing, wrapping = emulator.keys()
+        s3 = stack.enter_context(closing(Session().client("s3", **emulator.client_arguments())))
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
         counted = stack.enter_context(counting())
-        signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
-        wrapping = kms.create_key()["KeyMetadata"]["KeyId"]
         credentials = (emulator.access_key, emulator.secret_key)
 
         def make() -> Surface:

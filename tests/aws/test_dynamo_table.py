@@ -43,7 +43,7 @@ from chalicelib.registry.ports import (
     Write,
 )
 from tests.contracts.table import HOSTILE_NAMES, TableContract
-from tests.emulator import TABLE, Emulator
+from tests.emulator import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = Key("partition", "sort")
@@ -58,12 +58,9 @@ def dynamodb(emulator: Emulator) -> Any:  # noqa: ANN401 (boto3 makes its classe
 
 
 @pytest.fixture
-def table_name(dynamodb: Any) -> Iterator[str]:  # noqa: ANN401
-    """An empty table of the layout that the adapter is for."""
-    table_name = f"table-{uuid.uuid4()}"
-    dynamodb.create_table(TableName=table_name, **TABLE)
-    yield table_name
-    dynamodb.delete_table(TableName=table_name)
+def table_name(emulator: Emulator) -> Iterator[str]:
+    with emulator.table() as name:
+        yield name
 
 
 def opened(name: str, emulator: Emulator) -> DynamoTable:

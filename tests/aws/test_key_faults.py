@@ -4,13 +4,11 @@ and served when asking again; and in the end all instances have the same keys.""
 from __future__ import annotations
 
 import base64
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import boto3
 import pytest
 
 from chalicelib.aws.dynamo_table import DynamoTable
@@ -26,7 +24,7 @@ from tests.aws.upkeep_flows import AWS_FAILED
 from tests.cloud.faults import Fault, Kind
 from tests.cloud.json_front import DYNAMODB, KMS, JsonFront
 from tests.counts import Run
-from tests.emulator import TABLE, Emulator
+from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
 from tests.life_cycle.test_faults import REFUSED
 from tests.surface import PASSWORD, SERVICE, Surface
@@ -66,19 +64,13 @@ def house(emulator: Emulator) -> Iterator[House]:
 @contextmanager
 def house_on(emulator: Emulator) -> Iterator[House]:
     """The next period begins in less than two days, and in more than one."""
-    name, credentials = f"keys-{uuid.uuid4()}", (emulator.access_key, emulator.secret_key)
+    credentials = (emulator.access_key, emulator.secret_key)
     faults: list[Fault] = []
     next_period = (int(datetime.now(UTC).timestamp()) // PERIOD + 1) * PERIOD
     clock = FrozenClock(datetime.fromtimestamp(next_period - 2 * PUBLISHED_BEFORE + 60, UTC))
     with ExitStack() as stack:
-        dynamodb, kms = (
-            stack.enter_context(closing(boto3.client(service, **emulator.client_arguments())))
-            for service in ("dynamodb", "kms")
-        )
-        dynamodb.create_table(TableName=name, **TABLE)
-        stack.callback(dynamodb.delete_table, TableName=name)
-        signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
-        wrapping = kms.create_key()["KeyMetadata"]["KeyId"]
+        name = stack.enter_context(emulator.table())
+        signing, wrapping = emulator.keys()
         at_table, at_kms = (stack.enter_context(serving(JsonFront(emulator.url, faults, of))) for of in (DYNAMODB, KMS))
 
         def table(endpoint: str) -> DynamoTable:

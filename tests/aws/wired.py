@@ -10,7 +10,6 @@ faults for both, so that a fault counts all calls in the order in which the prog
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from tests.aws.whole import RunningClock
 from tests.cloud.faults import Fault
 from tests.cloud.json_front import JsonFront
 from tests.cloud.s3_front import S3Front
-from tests.emulator import TABLE, Emulator
+from tests.emulator import Emulator
 from tests.frozen_clock import FrozenClock
 from tests.life_cycle.world import SIGNER, Site, World
 from tests.surface import Surface
@@ -154,15 +153,11 @@ def brought(site: Wired) -> World:
 @contextmanager
 def wires(emulator: Emulator, *, repeats: int = 0) -> Iterator[Wires]:
     """``repeats`` are the adapters': with none each fault reaches the program."""
-    name = f"wires-{uuid.uuid4()}"
     faults: list[Fault] = []
     credentials = (emulator.access_key, emulator.secret_key)
     with ExitStack() as stack:
-        dynamodb, plain = (
-            stack.enter_context(closing(boto3.client(service, **emulator.client_arguments()))) for service in ("dynamodb", "s3")
-        )
-        dynamodb.create_table(TableName=name, **TABLE)
-        stack.callback(dynamodb.delete_table, TableName=name)
+        name = stack.enter_context(emulator.table())  # the bucket's, too
+        plain = stack.enter_context(closing(boto3.client("s3", **emulator.client_arguments())))
         plain.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
         strict = S3Front(emulator.url, Signer(emulator.region, *credentials), faults=faults)
         stack.callback(strict.closing.set)

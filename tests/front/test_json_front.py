@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
-import boto3
 import pytest
 from botocore.exceptions import HTTPClientError
 from pynamodb.exceptions import VerboseClientError
@@ -17,7 +15,7 @@ from chalicelib.registry.ports import Absent, Conflict, Key, Put
 from infra.local.front import serving
 from tests.cloud.faults import Fault, Kind
 from tests.cloud.json_front import KMS, TRANSACTION, JsonFront
-from tests.emulator import TABLE, Emulator
+from tests.emulator import Emulator
 
 KEY, OTHER = Key("partition", "sort"), Key("partition", "other")
 
@@ -30,13 +28,9 @@ def front(emulator: Emulator) -> JsonFront:
 @pytest.fixture
 def table(emulator: Emulator, front: JsonFront) -> Iterator[DynamoTable]:
     """One that asks once."""
-    client, name = boto3.client("dynamodb", **emulator.client_arguments()), f"front-{uuid.uuid4()}"
-    client.create_table(TableName=name, **TABLE)
-    with serving(front) as url:
+    with emulator.table() as name, serving(front) as url:
         credentials = (emulator.access_key, emulator.secret_key)
         yield DynamoTable(name, region=emulator.region, endpoint=url, credentials=credentials, repeats=0)
-    client.delete_table(TableName=name)
-    client.close()
 
 
 @pytest.mark.parametrize(

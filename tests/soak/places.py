@@ -132,14 +132,12 @@ def _resources(emulator: Emulator, stack: ExitStack) -> dict[str, str]:
     """A table, a bucket and keys; the settings that name them."""
     name = "soak"
     session = Session()
-    dynamodb, s3, kms = (
-        stack.enter_context(closing(session.client(service, **emulator.client_arguments())))
-        for service in ("dynamodb", "s3", "kms")
+    dynamodb, s3 = (
+        stack.enter_context(closing(session.client(service, **emulator.client_arguments()))) for service in ("dynamodb", "s3")
     )
     dynamodb.create_table(TableName=name, **TABLE)
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": emulator.region})
-    signing = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
-    wrapping = kms.create_key()["KeyMetadata"]["KeyId"]
+    signing, wrapping = emulator.keys()
     return {
         "SLIPWAY_TABLE": name,
         "SLIPWAY_BUCKET": name,

@@ -146,13 +146,13 @@ def pushed(aws: Whole, client: Client, way: Way, content: bytes, tries: int = 5)
     raise AssertionError(failures)
 
 
-def each_call_fails(aws: Whole, way: Way, size: int, kind: Kind, seconds: float = 0.0) -> int:
+def each_call_fails(aws: Whole, way: Way, size: int, kind: Kind, calls: int = 0) -> int:
     """Push, the first call to S3 failing, something else, the second failing, and so on to the last: the sum of it is right,
-    and how many calls failed."""
+    and how many calls failed. ``calls``: see ``Kind.LATE``."""
     client = aws.user("admin/app")
     acknowledged = []
     for nth in range(1, 100):
-        fault = Fault(kind, nth=nth, seconds=seconds)
+        fault = Fault(kind, nth=nth, calls=calls)
         aws.s3.faults[:] = [fault]
         content = content_of((way.__name__, kind, nth), size)
         pushed(aws, client, way, content)

@@ -149,7 +149,8 @@ class Whole:
         return Adoption(self.surface.store, registry.blobs, registry.repositories, self.surface.clock)
 
     def idle(self) -> None:
-        """Returns when nothing is under way any more: no request, no event."""
+        """Returns when nothing is under way any more: no request, no event, no call that is done late."""
+        self.s3.catch_up()
         deadline = time.monotonic() + 60
         quiet = 0
         while quiet < 3:
@@ -225,9 +226,7 @@ def sweep(table: Table, store: BlobStore, multipart: Multipart | None) -> None:
 
 
 @contextmanager
-def whole(
-    emulator: Emulator, *, attempts: int = 1, read_seconds: float = 20.0, relay_key: str = RELAY_KEY, part: int = PART
-) -> Iterator[Whole]:
+def whole(emulator: Emulator, *, attempts: int = 1, relay_key: str = RELAY_KEY, part: int = PART) -> Iterator[Whole]:
     """With a bucket and a table of its own. ``attempts`` are the SDK's: with 1 each fault of S3 reaches the program. ``part``
     is what S3Blobs takes for large."""
     bucket = f"whole-{uuid.uuid4()}"
@@ -247,7 +246,7 @@ def whole(
             config=Config(
                 s3={"addressing_style": "path"},
                 retries={"mode": "standard", "total_max_attempts": attempts},
-                read_timeout=read_seconds,
+                read_timeout=20.0,
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),

@@ -22,7 +22,8 @@ class Kind(Enum):
     CONFLICT = "DynamoDB: 400, another transaction is at one of the items; nothing done"
     FAILED = "500 InternalError, nothing done"
     RESET = "the connection breaks, nothing done"
-    SLOW = "S3: the call waits for ``seconds``, then is done"
+    SLOW = "S3: the call waits for ``seconds``, or until the fault's ``over`` is set, then is done"
+    LATE = "S3: the connection breaks at once; done before the call that comes ``calls`` after it, or by ``S3Front.catch_up``"
     DONE_THEN_500 = "done, and answered 500 InternalError"
     DONE_THEN_RESET = "done, and the connection breaks instead of the answer"
     UNDER_WAY = "DynamoDB: done, and answered 400 TransactionInProgressException"
@@ -46,7 +47,9 @@ class Fault:
     key: str = ""
     agent: str = ""
     seconds: float = 0.0
+    calls: int = 0
     at: int | None = None
+    over: threading.Event = field(default_factory=threading.Event, repr=False)
     met: list[str] = field(default_factory=list)
     hits: int = 0
     _seen: set[str] = field(default_factory=set, repr=False)

@@ -17,10 +17,11 @@ import http.client
 import re
 import tempfile
 import threading
+import time
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import IO
@@ -39,6 +40,8 @@ SINGLE = 5 * 1024**3
 PARTS = 10_000
 _MEMORY = 1 << 20
 _SMALL = 64 << 20
+_POLL = 0.05
+"""Seconds."""
 
 _ERRORS = {
     "AccessDenied": 403, "BadDigest": 400, "EntityTooLarge": 400, "EntityTooSmall": 400, "InternalError": 500,
@@ -115,6 +118,14 @@ class Body:
 
 
 @dataclass
+class Late:
+    """What is done when ``calls`` more calls have come, the next one being the first."""
+
+    calls: int
+    do: Callable[[], None]
+
+
+@dataclass
 class S3Front:
     """``faults`` may be changed while it runs. ``on_stored`` is told bucket and key of each object that came to exist, from a
     thread, ``event_delay`` seconds later: instead of an emulator's notifications, which cannot be delayed."""
@@ -130,6 +141,7 @@ class S3Front:
     closing: threading.Event = field(default_factory=threading.Event)
     _sizes: dict[str, int] = field(default_factory=dict, repr=False)
     _parts: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict), repr=False)
+    _late: list[Late] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __call__(self, exchange: Exchange) -> None:
@@ -147,9 +159,21 @@ class S3Front:
             except NoAnswer as failure:
                 return self._finish(exchange, call, _refusal(Refused("InternalError", str(failure))), 0)
 
+    def catch_up(self, calls: int | None = None) -> None:
+        """Do what was to be done when ``calls`` more calls had come; without, all that is still to be done."""
+        with self._lock:
+            for late in self._late:
+                late.calls -= calls or late.calls
+            due = [late for late in self._late if late.calls <= 0]
+            self._late = [late for late in self._late if late.calls > 0]
+        for late in due:
+            with suppress(NoAnswer):
+                late.do()
+
     # ----------------------------------------------------------------------------------------------------------- requests
 
     def _answer(self, exchange: Exchange, call: Call, file: IO[bytes]) -> None:
+        self.catch_up(1)
         struck = self._struck(call)
         kinds = {fault.kind for fault in struck}
         _check_signed(call)
@@ -170,6 +194,9 @@ class S3Front:
             return exchange.reset()
         _check_content(call, body)
         self._check_parts(call, body)
+        if Kind.LATE in kinds:
+            self._put_off(exchange, call, body, max(fault.calls for fault in struck))
+            return exchange.reset()
         return self._send(exchange, call, body, struck)
 
     def _struck(self, call: Call) -> list[Fault]:
@@ -180,8 +207,14 @@ class S3Front:
         ]
         for fault in struck:
             if fault.kind is Kind.SLOW:
-                self.closing.wait(fault.seconds)
+                self._wait(fault)
         return struck
+
+    def _wait(self, fault: Fault) -> None:
+        until = time.monotonic() + fault.seconds
+        while (left := until - time.monotonic()) > 0 and not self.closing.is_set():
+            if fault.over.wait(min(left, _POLL)):
+                return
 
     def _check_parts(self, call: Call, body: Body) -> None:
         number = call.query.get("partNumber", "1")
@@ -201,12 +234,7 @@ class S3Front:
 
     def _send(self, exchange: Exchange, call: Call, body: Body, struck: list[Fault]) -> None:
         kinds = {fault.kind for fault in struck}
-        lines = exchange.lines
-        if call.operation == "CopyObject" and "x-amz-checksum-algorithm" in call.headers:
-            # The emulator computes one if it is asked as for a PUT.
-            lines = [*lines, ("x-amz-sdk-checksum-algorithm", call.headers["x-amz-checksum-algorithm"])]
-        target = exchange.head.path + (f"?{exchange.head.query}" if exchange.head.query else "")
-        with sending(self.target, call.method, target, lines, Stored(body.file, body.size)) as response:
+        with self._sending(exchange, call, Stored(body.file, body.size)) as response:
             if response.status < 300:
                 self._note(call, body)
             if Kind.DONE_THEN_500 in kinds:
@@ -219,6 +247,26 @@ class S3Front:
                 told = [(b"content-type", b"application/xml")]
                 return self._finish(exchange, call, Answer(response.status, told, _aged(response.read(), age)), body.size)
             return self._respond(exchange, call, body, response, kinds)
+
+    def _put_off(self, exchange: Exchange, call: Call, body: Body, calls: int) -> None:
+        body.file.seek(0)
+        content = Stored(body.file.read())
+
+        def do() -> None:
+            with self._sending(exchange, call, content) as response:
+                if response.status < 300:
+                    self._note(call, body)
+
+        with self._lock:
+            self._late.append(Late(calls + 1, do))
+
+    def _sending(self, exchange: Exchange, call: Call, content: Stored) -> AbstractContextManager[http.client.HTTPResponse]:
+        lines = exchange.lines
+        if call.operation == "CopyObject" and "x-amz-checksum-algorithm" in call.headers:
+            # The emulator computes one if it is asked as for a PUT.
+            lines = [*lines, ("x-amz-sdk-checksum-algorithm", call.headers["x-amz-checksum-algorithm"])]
+        target = exchange.head.path + (f"?{exchange.head.query}" if exchange.head.query else "")
+        return sending(self.target, call.method, target, lines, content)
 
     def _note(self, call: Call, body: Body) -> None:
         """What was stored by a call that succeeded."""

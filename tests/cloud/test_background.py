@@ -145,11 +145,12 @@ def test_a_large_manifest_that_is_overtaken_is_stored_once(cloud: Cloud) -> None
         "annotations": {"x": "x" * 300_000},
     }
     content, before = json.dumps(document).encode(), set(cloud.objects("manifests/"))
-    held = Fault(Kind.SLOW, "PutObject", nth=1, key="/manifests/", seconds=3)
+    held = Fault(Kind.SLOW, "PutObject", nth=1, key="/manifests/", seconds=60)
     with _fault(cloud, held), ThreadPoolExecutor(1) as thread:
         pushing = thread.submit(client.send, "PUT", "manifests/v1", content, Content_Type=MANIFEST)
         until(lambda: held.hits > 0, "nothing is stored")
         expected(client.send("DELETE", f"blobs/{described['digest']}"), 202)
+        held.over.set()
         expected(pushing.result(60), 201)
     assert client.send("GET", "manifests/v1").body == content
     assert len(set(cloud.objects("manifests/")) - before) == 1

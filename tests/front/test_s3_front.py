@@ -242,15 +242,31 @@ def test_what_was_done_stays_done(front: S3Front, s3: Client, kind: Kind) -> Non
     assert s3.head_object(Bucket=BUCKET, Key=f"data/{kind.name}")["ContentLength"] == 1
 
 
-def test_a_slow_call_is_done_in_the_end(front: S3Front, s3: Client) -> None:
-    front.faults.append(Fault(Kind.SLOW, "HeadObject", agent="Boto3", seconds=3600))
+@pytest.mark.parametrize("calls", [0, 1, 1000])
+def test_a_late_call_is_done_when_others_were(front: S3Front, s3: Client, calls: int) -> None:
+    front.faults.append(Fault(Kind.LATE, "PutObject", calls=calls))
+    key = f"data/late-{calls}"
+    with pytest.raises(HTTPClientError):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=CONTENT)
+    for _ in range(min(calls, 10)):
+        with pytest.raises(ClientError):
+            s3.head_object(Bucket=BUCKET, Key=key)
+    if calls == 1000:
+        front.catch_up()
+    assert s3.head_object(Bucket=BUCKET, Key=key)["ContentLength"] == len(CONTENT)
+
+
+@pytest.mark.parametrize("ends", ["the test", "the fault"])
+def test_a_slow_call_is_done_in_the_end(front: S3Front, s3: Client, ends: str) -> None:
+    fault = Fault(Kind.SLOW, "HeadObject", agent="Boto3", seconds=3600)
+    front.faults.append(fault)
     s3.put_object(Bucket=BUCKET, Key="data/slow", Body=b"x")
     shown: list[int] = []
     thread = threading.Thread(target=lambda: shown.append(s3.head_object(Bucket=BUCKET, Key="data/slow")["ContentLength"]))
     thread.start()
     thread.join(0.2)
     assert (shown, thread.is_alive()) == ([], True)
-    front.closing.set()
+    (front.closing if ends == "the test" else fault.over).set()
     thread.join(20)
     assert shown == [1]
 

@@ -168,7 +168,7 @@ def _pool(address: Address, ca_file: str, environ: Mapping[str, str]) -> urllib3
     try:
         if ca_file:
             context.load_verify_locations(ca_file)
-        else:
+        elif address.scheme == "https":  # it takes a tenth of a second
             context.load_default_certs()
     except OSError as error:  # ssl.SSLError is one
         raise WrongUse(f"cannot read certificates from {ca_file}: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -78,7 +79,7 @@ class Connections:
         self._stall = stall
         self._lock = threading.Lock()
         self._idle: list[Idle] = []
-        self._tls = tls or ssl.create_default_context()
+        self._given_tls = tls
 
     def put(self, url: str, content: memoryview, headers: Mapping[str, str], attempt: Attempt) -> Told:
         """The answer; an early one, too, that comes while there is still something to send. Raises FAILURES."""
@@ -107,6 +108,11 @@ class Connections:
             idle, self._idle = self._idle, []
         for each in idle:
             each.connection.close()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when it is needed: to read the system's authorities takes a tenth of a second."""
+        return self._given_tls or ssl.create_default_context()
 
     def _opened(self, scheme: str, netloc: str) -> HTTPConnection:
         made = HTTPConnection(netloc, timeout=_CONNECT) if scheme == "http" else None

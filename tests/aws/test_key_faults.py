@@ -73,8 +73,10 @@ def house_on(emulator: Emulator) -> Iterator[House]:
         signing, wrapping = emulator.keys()
         at_table, at_kms = (stack.enter_context(serving(JsonFront(emulator.url, faults, of))) for of in (DYNAMODB, KMS))
 
-        def table(endpoint: str) -> DynamoTable:
-            return DynamoTable(name, region=emulator.region, endpoint=endpoint, credentials=credentials, repeats=0)
+        faulty, beside = (
+            DynamoTable(name, region=emulator.region, endpoint=url, credentials=credentials, repeats=0)
+            for url in (at_table, emulator.url)
+        )
 
         def instance() -> Surface:
             faults.clear()
@@ -87,9 +89,9 @@ def house_on(emulator: Emulator) -> Iterator[House]:
                 credentials=Credentials(*credentials),
                 repeats=0,
             )
-            return Surface(table=table(at_table), clock=clock, signer=KmsSigner(signing, wrapping, service))
+            return Surface(table=faulty, clock=clock, signer=KmsSigner(signing, wrapping, service))
 
-        made = House(faults, clock, instance, table(emulator.url))
+        made = House(faults, clock, instance, beside)
         assert log_in(made.instance()) == 200  # later logins make the same calls
         yield made
 

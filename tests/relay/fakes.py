@@ -24,7 +24,8 @@ KEY = "relay-key"
 TOKEN = "Bearer let-me-in"
 CHALLENGE = 'Bearer realm="https://auth.test/token",service="registry.test"'
 S3_HEADERS = {"host", "content-length", "content-md5"}
-RESET, EARLY, SILENT = "reset", "early", "silent"
+RESET, EARLY, DEAF, SILENT = "reset", "early", "deaf", "silent"
+"""EARLY and DEAF answer before they read the body; after DEAF the connection looks good for more, and nobody reads from it."""
 
 
 class Seen(NamedTuple):
@@ -302,9 +303,11 @@ class _Handler(BaseHTTPRequestHandler):
             fault = registry.plan[kind].pop(0) if registry.plan[kind] else None
             registry.calls[kind] += 1
             registry.changed.notify_all()
-        if fault == EARLY:
+        if fault in {EARLY, DEAF}:
             self.send_response(503)
             self.send_header("Content-Length", "0")
+            if fault == EARLY:
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.flush()
             registry.release.wait(20)  # the connection stays, and nobody reads from it

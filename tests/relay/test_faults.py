@@ -22,7 +22,7 @@ from infra.relay.settings import RelaySettings
 from infra.relay.storage import Storage, StorageFailed
 from tests.endurance.raw import RawConnection
 from tests.endurance.server import Address
-from tests.relay.fakes import EARLY, RESET, SILENT, TOKEN, FakeRegistry, Writing
+from tests.relay.fakes import DEAF, EARLY, RESET, SILENT, TOKEN, FakeRegistry, Writing
 from tests.relay.running import PACE, TARGET, UPLOAD, Running, content, digest_of, quicker, relay
 
 SIZE = 320_000
@@ -42,6 +42,12 @@ def test_each_part_fails_and_is_sent_again(
     assert running.ask("PATCH", TARGET, BODY).status == 202
     assert registry.content[UPLOAD] == BODY
     assert registry.calls["s3"] == PARTS + times
+
+
+def test_a_connection_that_nobody_reads_from_is_given_up(running: Running, registry: FakeRegistry) -> None:
+    registry.let_pass("s3", 3, [DEAF])
+    assert running.ask("PATCH", TARGET, BODY).status == 202
+    assert registry.content[UPLOAD] == BODY
 
 
 def test_a_part_that_is_never_answered_is_sent_again(registry: FakeRegistry) -> None:

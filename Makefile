@@ -53,7 +53,7 @@ destroy: $(VENV)/.local  ## remove a stage and every image in it: make destroy S
 	@$(BIN)/python -m infra.deploy destroy --stage "$(STAGE)" --confirm "$(CONFIRM)" --drop-data "$(DROP_DATA)"
 
 test: $(VENV)/.dev  ## the tests
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 prove: $(VENV)/.dev  ## a million orders in which requests, deletions and the collector can meet; a quarter of an hour on two cores
 	@$(BIN)/python -m tests.interleavings.run

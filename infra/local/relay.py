@@ -118,17 +118,17 @@ class Relay:
             await self._give_up(head, opened, await self._drop(opened, staging.size))
             raise _HandOver(self._refusal(OutOfSpace())) from error
         except ClientGone:
-            await self._give_up(head, opened, opened.offset + staging.size)
+            await self._give_up(head, opened, _resumed_at(opened, staging.size))
             raise
         except asyncio.CancelledError:
             # The server stops, and whatever is awaited now is cancelled in its turn: so this holds up the loop.
             staging.settle_now()
-            told = {"writer": opened.writer, "size": opened.offset + staging.size}
+            told = {"writer": opened.writer, "size": _resumed_at(opened, staging.size)}
             self._call_now(*self._told(head, "close", told))
             raise
         except Exception as error:
             log.exception("writing an upload failed")
-            await self._give_up(head, opened, opened.offset + staging.size)
+            await self._give_up(head, opened, _resumed_at(opened, staging.size))
             raise _HandOver(refused(500, "UNKNOWN", "the registry could not store the content")) from error
         return opened.offset + staging.size
 
@@ -203,6 +203,13 @@ class _Staged:
         if writing is not None:
             with suppress(Exception):
                 self.size = writing.result()
+
+
+def _resumed_at(opened: _Opened, staged: int) -> int:
+    """Where a body that did not come to its end is gone on with. A status tells one byte as it tells none, ``0-0``, so a client
+    would begin anew and be refused: one byte alone does not count."""
+    size = opened.offset + staged
+    return opened.offset if size == 1 else size
 
 
 def _split_digest(query: str) -> tuple[str, str]:

@@ -153,7 +153,8 @@ class Uploads:
         begun = piece.begun
         try:
             parts, sha256 = await piece.finish() if resumable else ([], "")
-            if not parts:
+            # A status tells one byte as it tells none, 0-0: whoever asks for it would begin anew and be refused.
+            if not parts or begun.offset + piece.size == 1:
                 await piece.drop()
                 return await begun.abort()
             answer = await begun.end(parts, piece.size, sha256)

@@ -178,6 +178,17 @@ def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> N
     assert local.ask("GET", "/v2/").status == 200
 
 
+@pytest.mark.parametrize(("offset", "kept"), [(0, 0), (6, 7)])
+def test_one_byte_alone_is_not_kept_of_a_client_cut_off(local: Local, offset: int, kept: int) -> None:
+    """A status says of it what it says of none."""
+    local.app.offset = offset
+    with local.wire() as wire:
+        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
+        wire.send(b"x")
+    assert local.app.closed.wait(SECONDS)
+    assert local.app.told(local.app.seen("/close"))["size"] == kept
+
+
 def test_a_client_cut_off_mid_put_is_not_completed(local: Local) -> None:
     with local.wire() as wire:
         begin(wire, "PUT", f"{TARGET}&digest={DIGEST}", "Transfer-Encoding: chunked")

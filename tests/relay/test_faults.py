@@ -146,10 +146,9 @@ def test_a_client_is_cut_off_and_resumes(running: Running, registry: FakeRegistr
         registry.wait_for(lambda: len(registry.stored) >= sent // 50_000)
     connection.break_off() if reset else connection.leave()
     registry.wait_for(lambda: registry.writings["w1"].state in {"ended", "aborted"})
-    kept = len(registry.content[UPLOAD])
+    kept = running.ask("GET", TARGET).arrived
+    assert kept == len(registry.content[UPLOAD])
     assert sent // 50_000 * 50_000 <= kept <= sent
-    answer = running.ask("GET", TARGET)
-    assert answer.headers["Range"] == f"0-{max(0, kept - 1)}"
     assert running.ask("PATCH", TARGET, BODY[kept:], Content_Range=f"{kept}-{SIZE - 1}").status == 202
     digest = digest_of(BODY)
     assert running.ask("PUT", f"{TARGET}&digest={digest}").status == 201

@@ -75,7 +75,7 @@ clients: $(VENV)/.dev  ## docker, podman, skopeo, containerd and others, the rea
 
 test-cloud: $(VENV)/.dev  ## packaged, deployed to an emulated AWS, used and destroyed (needs root on Debian, and Go)
 	@sh tests/clients/install.sh
-	@$(BIN)/python -m pytest tests/cloud -s
+	@$(BIN)/python -m pytest -n 2 tests/cloud
 
 endurance: $(VENV)/.dev  ## 5 GB layers and 10 GB through the relay in bounded memory, kill -9 fifty times, broken connections (needs root)
 	@$(BIN)/python -m pytest tests/endurance

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.clients.sandbox import Sandbox, new_sandbox, short_folder
 from tests.clients.wire import Wire
@@ -14,9 +15,34 @@ from tests.cloud.stage import Cloud, deployed
 
 ORDER = (
     "test_deployed", "test_lanes", "test_clients", "test_without_relay", "test_background", "test_jobs",
-    "test_collection", "test_roles", "test_faults", "test_upkeep_faults", "test_end",
+    "test_collection", "test_roles", "test_end",
 )  # fmt: skip
-"""The roles are compared with what all before them called, and before calls fail on purpose; at the end it is destroyed."""
+"""The roles are compared with what all before them called; at the end the stage is destroyed."""
+
+BESIDE = ("test_faults", "test_upkeep_faults", "test_clients_under_faults")
+"""Need none of the stage that is shared."""
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that share a stage stay in one process, in their order; the others run in the other, and wherever there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if Path(path).stem not in BESIDE:
+            return "stage"
+        return path if Path(path).stem == BESIDE[-1] else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler:
+    """Of two processes; see ``make test-cloud``."""
+    return Scheduler(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures that tests print, which of two processes are not seen while they run."""
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and report.capstdout.strip():
+            terminalreporter.write_line(f"{report.location[2]}: {' '.join(report.capstdout.split())}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,8 +2,8 @@
 the same, liars among them. Each time the client sees an error or succeeds, by its own retry or by pushing again; nothing wrong
 is ever readable, what was acknowledged stays, and nothing else is left once the sweep has run.
 
-The first part has the whole program in one process (tests/aws/whole.py; its quick half is tests/aws/test_faults.py), the second
-one deploys it and has real clients push.
+The whole program is in one process (tests/aws/whole.py). The quick half is tests/aws/test_faults.py; real clients push through
+a deployed stage in test_clients_under_faults.py.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.aws.s3_blobs import S3Blobs
-from chalicelib.aws.s3_bucket import S3Bucket
-from chalicelib.aws.s3_multipart import S3Multipart
 from tests.aws.pushing import (
     LARGE,
     LOST,
@@ -38,23 +35,16 @@ from tests.aws.pushing import (
     pushed,
 )
 from tests.aws.test_faults import KINDS, WAYS
-from tests.aws.whole import SMALL, RunningClock, Whole, named, named_in, sweep, whole
-from tests.clients.sandbox import ClientFailed, new_sandbox, short_folder
-from tests.clients.wire import Wire
+from tests.aws.whole import SMALL, Whole, named, whole
 from tests.cloud.calls import Seen
 from tests.cloud.client import Client, expected
-from tests.cloud.clients import client as real_client
-from tests.cloud.clients import large_image
 from tests.cloud.faults import Fault, Kind
-from tests.cloud.relay import RelayProcess
-from tests.cloud.stage import Cloud, deployed, until
+from tests.cloud.relay import PART, RelayProcess
+from tests.cloud.stage import until
 from tests.emulator import Emulator
 from tests.endurance.raw import RawConnection, chunked
 from tests.endurance.server import Address
 from tests.surface import RELAY_KEY
-
-PART = 8 << 20
-"""Bytes of a relay's part."""
 
 
 @pytest.fixture
@@ -396,76 +386,3 @@ def test_a_lie_is_told_while_s3_fails(aws: Whole) -> None:
                 if not fault.hits:
                     break
     aws.swept()
-
-
-# --------------------------------------------------------------------------------------------- real clients, deployed stage
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Cloud]:
-    """One of its own: others count the calls, and look for failed ones."""
-    with tempfile.TemporaryDirectory(prefix="slipway-faults-") as folder, deployed(Path(folder)) as cloud:
-        yield cloud
-
-
-def swept(stage: Cloud) -> None:
-    """Two days later just what records name is there, and right."""
-    stage.services.faults.clear()
-    table = stage.records()
-    until(lambda: set(stage.objects("direct/")) <= set(named_in(table)), "an event was lost")
-    place = S3Bucket(stage.deployment.bucket, RunningClock(), environment=stage.emulator.environment())
-    store = S3Blobs(place)
-    sweep(table, store, S3Multipart(place))
-    there = named_in(table)
-    assert set(stage.objects()) == set(there)
-    assert stage.multipart_uploads() == []
-    for key, digest in there.items():
-        with store.open(key) as content:
-            assert named(content.read(), digest.partition(":")[0]) == digest
-
-
-@pytest.mark.parametrize("kind", [Kind.SLOW_DOWN, Kind.RESET, Kind.DONE_THEN_RESET], ids=lambda kind: kind.name)
-@pytest.mark.parametrize("name", ["docker", "crane", "oras"])
-def test_a_client_pushes_while_every_call_fails_once(stage: Cloud, name: str, kind: Kind) -> None:
-    """It succeeds, or says that it failed and succeeds when it is run again."""
-    with short_folder() as folder:
-        sandbox = new_sandbox(f"{name}-{kind.name.lower().replace('_', '-')}", folder, stage.registry)
-        image = large_image(sandbox.folder, sandbox.name, (300_000, PART + 1_000_000))
-        fault = Fault(kind, once_each=True)
-        with real_client(name, sandbox) as program:
-            stage.services.faults.append(fault)
-            try:
-                program.push(image, "large")
-            except ClientFailed as failure:
-                print(f"\n{sandbox.name} failed: {str(failure)[-300:]}")
-                stage.services.faults.clear()
-                program.push(image, "large")
-            stage.services.faults.clear()
-            print(f"\n{sandbox.name}: {fault.hits} calls failed")
-            assert fault.hits
-            program.pull(image, "large")
-        Wire(stage.registry).digests(sandbox.repository("large"), image.tag)
-    swept(stage)
-
-
-@pytest.mark.parametrize("name", ["docker", "crane"])
-def test_the_relay_is_killed_under_a_client(stage: Cloud, name: str) -> None:
-    """A container service starts it again; the client says that it failed, unless it tries again by itself."""
-    with short_folder() as folder, ThreadPoolExecutor(1) as thread:
-        sandbox = new_sandbox(f"{name}-killed", folder, stage.registry)
-        image = large_image(sandbox.folder, sandbox.name, (2 * PART + 1_000_000,))
-        held = Fault(Kind.SLOW, "UploadPart", nth=2, seconds=600)
-        with real_client(name, sandbox) as program:
-            stage.services.faults.append(held)
-            pushing = thread.submit(program.push, image, "large")
-            until(lambda: held.hits > 0, "no part is sent")
-            stage.relay.kill()
-            held.over.set()
-            stage.start_relay()
-            try:
-                pushing.result(300)
-            except ClientFailed as failure:
-                print(f"\n{sandbox.name} failed: {str(failure)[-300:]}")
-                program.push(image, "large")
-            program.pull(image, "large")
-    swept(stage)

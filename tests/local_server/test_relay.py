@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chalicelib.registry.errors import RegistryError
 from chalicelib.registry.names import Digest
 from chalicelib.wire.distribution.state import Lane
+from infra.local.body import Body, Message
 from infra.local.edge import INLINE_UPLOAD
-from infra.local.relay import BLOCK
+from infra.local.events import Answer, Head
+from infra.local.relay import BLOCK, Relay
 from tests.edge.speaking import bearer, state
 from tests.local_server.fakes import parameters
 from tests.local_server.running import SECONDS, Local, Wire
@@ -178,17 +183,6 @@ def test_a_client_cut_off_mid_body_leaves_what_it_sent_closed(local: Local) -> N
     assert local.ask("GET", "/v2/").status == 200
 
 
-@pytest.mark.parametrize(("offset", "kept"), [(0, 0), (6, 7)])
-def test_one_byte_alone_is_not_kept_of_a_client_cut_off(local: Local, offset: int, kept: int) -> None:
-    """A status says of it what it says of none."""
-    local.app.offset = offset
-    with local.wire() as wire:
-        begin(wire, "PATCH", TARGET, "Content-Length: 9000000000")
-        wire.send(b"x")
-    assert local.app.closed.wait(SECONDS)
-    assert local.app.told(local.app.seen("/close"))["size"] == kept
-
-
 def test_a_client_cut_off_mid_put_is_not_completed(local: Local) -> None:
     with local.wire() as wire:
         begin(wire, "PUT", f"{TARGET}&digest={DIGEST}", "Transfer-Encoding: chunked")
@@ -348,3 +342,36 @@ def test_a_writer_that_a_later_one_overtook_is_refused_and_leaves_nothing() -> N
     assert surface.store.staged == {}
     assert [stored.key for stored in surface.store.list("data/")] == [later["key"]]
     assert surface.status("HEAD", f"/v2/admin/app/blobs/{digest}") == 307
+
+
+@pytest.mark.parametrize("sent", [b"", b"x", b"xy", b"xyz"])
+def test_a_body_that_breaks_off_is_gone_on_with_by_what_the_status_says(sent: bytes) -> None:
+    """Which says of one byte what it says of none."""
+    surface, content = Surface(), b"xyz of a layer"
+    assert isinstance(surface.store, MemoryBlobs)
+    location = surface.call("POST", "/v2/admin/app/blobs/uploads/").headers["Location"]
+    path, _, query = location.partition("?")
+    arriving: list[Message] = [{"type": "http.request", "body": sent, "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return arriving.pop(0)
+
+    async def call(head: Head, body: bytes) -> Answer:
+        return call_now(head, body)
+
+    def call_now(head: Head, body: bytes) -> Answer:
+        answered = surface.call(head.method, f"{head.path}?{head.query}", body)
+        return Answer(answered.status, [], answered.body)
+
+    def refused(error: RegistryError) -> Answer:
+        raise error
+
+    with ThreadPoolExecutor(1) as pool:
+        relay = Relay(call, call_now, surface.store, pool, refused)
+        assert asyncio.run(relay.upload(Head("PATCH", path, query, {}), Body(receive, len(content)))) is None
+    last = int(surface.call("GET", location).headers["Range"].partition("-")[2])
+    arrived = last + 1 if last else 0
+    span = f"{arrived}-{len(content) - 1}"
+    rest = surface.call("PATCH", location, content[arrived:], content_range=span)
+    assert (rest.status, rest.headers["Range"]) == (202, f"0-{len(content) - 1}")
+    assert surface.status("PUT", f"{rest.headers['Location']}&digest={Digest.of(content)}") == 201

@@ -15,6 +15,7 @@ from tests.aws.whole import SMALL, Whole, named
 from tests.clients.images import CONFIG, LAYER, MANIFEST
 from tests.cloud.client import Client, Refused, expected, sent
 from tests.cloud.faults import Fault, Kind
+from tests.endurance.client import arrived
 from tests.surface import RELAY_KEY
 
 LOST = (Refused, OSError, http.client.HTTPException)
@@ -85,9 +86,8 @@ def resumed(client: Client, content: bytes) -> None:
 def finish_from_status(client: Client, location: str, content: bytes) -> None:
     """What the registry has not got of it, in one PATCH, and the end."""
     status = expected(client.send("GET", location), 204)
-    last = int(status.headers["Range"].partition("-")[2])
     location = str(status.headers["Location"])
-    begin = last + 1 if last else 0
+    begin = arrived(status.headers["Range"])
     if begin < len(content):
         place = f"{begin}-{len(content) - 1}"
         binary = "application/octet-stream"

@@ -19,18 +19,14 @@ ORDER = (
 )  # fmt: skip
 """The roles are compared with what all before them called; at the end the stage is destroyed."""
 
-BESIDE = ("test_faults", "test_upkeep_faults", "test_clients_under_faults")
-"""Need none of the stage that is shared."""
-
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
     """Tests that share a stage stay in one process, in their order; the others run in the other, and wherever there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        if Path(path).stem not in BESIDE:
-            return "stage"
-        return path if Path(path).stem == BESIDE[-1] else nodeid
+        beside = {"test_faults": nodeid, "test_upkeep_faults": nodeid, "test_clients_under_faults": path}
+        return beside.get(Path(path).stem, "stage")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler:

@@ -17,9 +17,6 @@ from pathlib import Path
 from infra.relay.settings import PREFIX
 from tests.conformance.registry_process import REPOSITORY_ROOT, STOP_SECONDS, free_port, wait_until_ready
 
-PART = 8 << 20
-"""Bytes of each part that it sends but the last."""
-
 
 class RelayProcess:
     """``slipway relay`` on a loopback port; ``key`` attests hashes, "" for none. Its log is ``folder/relay.log``."""

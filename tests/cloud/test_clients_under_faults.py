@@ -14,13 +14,13 @@ import pytest
 from chalicelib.aws.s3_blobs import S3Blobs
 from chalicelib.aws.s3_bucket import S3Bucket
 from chalicelib.aws.s3_multipart import S3Multipart
+from chalicelib.registry.relays import PART
 from tests.aws.whole import RunningClock, named, named_in, sweep
 from tests.clients.sandbox import ClientFailed, new_sandbox, short_folder
 from tests.clients.wire import Wire
 from tests.cloud.clients import client as real_client
 from tests.cloud.clients import large_image
 from tests.cloud.faults import Fault, Kind
-from tests.cloud.relay import PART
 from tests.cloud.stage import Cloud, deployed, until
 
 

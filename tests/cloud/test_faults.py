@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.registry.relays import PART
 from tests.aws.pushing import (
     LARGE,
     LOST,
@@ -39,7 +40,7 @@ from tests.aws.whole import SMALL, Whole, named, whole
 from tests.cloud.calls import Seen
 from tests.cloud.client import Client, expected
 from tests.cloud.faults import Fault, Kind
-from tests.cloud.relay import PART, RelayProcess
+from tests.cloud.relay import RelayProcess
 from tests.cloud.stage import until
 from tests.emulator import Emulator
 from tests.endurance.raw import RawConnection, chunked

@@ -29,6 +29,12 @@ LOST = (OSError, HTTPException)
 _READ = 1 << 18
 
 
+def arrived(told: str) -> int:
+    """How many bytes of an upload are there by a status' Range. ``0-0`` means none: nobody here sends just one."""
+    last = int(told.partition("-")[2])
+    return last + 1 if last else 0
+
+
 class Answer(NamedTuple):
     """A whole response."""
 
@@ -53,9 +59,8 @@ class Answer(NamedTuple):
 
     @property
     def arrived(self) -> int:
-        """How many bytes of an upload are there by its Range. ``0-0`` means none: nobody here sends just one."""
-        last = int(self.headers["Range"].partition("-")[2])
-        return last + 1 if last else 0
+        """How many bytes of an upload are there by its Range."""
+        return arrived(self.headers["Range"])
 
 
 class Client:

@@ -17,6 +17,7 @@ from infra.local.edge import INLINE_UPLOAD
 from infra.local.events import Answer, Head
 from infra.local.relay import BLOCK, Relay
 from tests.edge.speaking import bearer, state
+from tests.endurance.client import arrived
 from tests.local_server.fakes import parameters
 from tests.local_server.running import SECONDS, Local, Wire
 from tests.memory_blobs import MemoryBlobs
@@ -369,9 +370,7 @@ def test_a_body_that_breaks_off_is_gone_on_with_by_what_the_status_says(sent: by
     with ThreadPoolExecutor(1) as pool:
         relay = Relay(call, call_now, surface.store, pool, refused)
         assert asyncio.run(relay.upload(Head("PATCH", path, query, {}), Body(receive, len(content)))) is None
-    last = int(surface.call("GET", location).headers["Range"].partition("-")[2])
-    arrived = last + 1 if last else 0
-    span = f"{arrived}-{len(content) - 1}"
-    rest = surface.call("PATCH", location, content[arrived:], content_range=span)
+    kept = arrived(surface.call("GET", location).headers["Range"])
+    rest = surface.call("PATCH", location, content[kept:], content_range=f"{kept}-{len(content) - 1}")
     assert (rest.status, rest.headers["Range"]) == (202, f"0-{len(content) - 1}")
     assert surface.status("PUT", f"{rest.headers['Location']}&digest={Digest.of(content)}") == 201
